@@ -1,0 +1,129 @@
+// Package store keeps what Sluice must not forget: the record log with its transparency tree, artifacts, revisions,
+// evidence, checkpoints, members and tokens. Store is the port; memory and SQLite implement it and storetest is their one suite.
+//
+// Everything a decision depends on is written by one Append, in one transaction, before anybody acts on it.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice.dev/sluice/internal/audit"
+)
+
+// Errors that callers branch on.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrFenced   = errors.New("another leader holds a later epoch") // nothing was written
+	ErrConflict = errors.New("sequence already taken")             // nothing was written
+	ErrLocked   = errors.New("data directory is in use by another process")
+	ErrNewer    = errors.New("data directory was written by a newer version")
+)
+
+// Batch is what one step of the engine makes durable, all or nothing. Zero fields write nothing.
+type Batch struct {
+	Epoch       uint64 // fencing: refused with ErrFenced unless it is the store's current epoch
+	Records     []audit.Record
+	Artifacts   []Artifact
+	Revision    *Revision
+	Evidence    []Evidence
+	Checkpoints []Checkpoint
+	Members     []Member
+	Outbox      []Outbox
+}
+
+// Artifact is immutable content under its digest ("sha256:<hex>" of Body). Writing one that is there changes nothing.
+type Artifact struct {
+	Digest string
+	Kind   string // "scope", "plan", "proof", ...
+	Body   []byte
+}
+
+// Revision is one numbered configuration of an environment; Body is its manifest (package revision), canonical JSON.
+type Revision struct {
+	Env    string
+	Number uint64
+	Digest string
+	Body   []byte
+	At     time.Time
+}
+
+// Evidence is one closed second of one rollout, encoded by the caller (compressed JSON of evidence.Second).
+type Evidence struct {
+	Rollout string
+	Second  int64
+	Digest  string
+	Body    []byte
+}
+
+// Checkpoint is the judge's and the fleet's derived state of one rollout after the evidence of Second; the newest per rollout is kept.
+type Checkpoint struct {
+	Rollout string
+	Second  int64
+	Body    []byte
+}
+
+// Member is a boot that has said Hello, written before its first lease; Gone is set when it is deleted.
+type Member struct {
+	Env, Instance, Boot string
+	Body                []byte
+	Gone                bool
+}
+
+// Outbox is an effect to be done at least once, with the record's sequence as idempotency key.
+type Outbox struct {
+	Key  string
+	Kind string
+	Body []byte
+}
+
+// Token is an API token: only the SHA-256 of its secret is kept.
+type Token struct {
+	ID      string
+	Name    string
+	Role    string // package policy names roles; "admin", "operator", "component", "viewer"
+	Hash    [32]byte
+	Created time.Time
+	Revoked time.Time // zero: in force
+}
+
+// Query selects records, ascending by Seq. Zero fields select everything; Limit 0 means 500, at most 5,000.
+type Query struct {
+	After   uint64 // Seq > After
+	Rollout string
+	Kind    string
+	Limit   int
+}
+
+// Store is the port. Implementations are safe for concurrent use; Append calls are serialised by the caller.
+type Store interface {
+	// Lead takes leadership: it raises the epoch by one, durably, and returns it. Earlier leaders are fenced from then on.
+	Lead(ctx context.Context) (epoch uint64, err error)
+	// Append writes b in one transaction and returns the tree head after it. Records must continue the sequence (first is 1).
+	Append(ctx context.Context, b Batch) (audit.TreeHead, error)
+
+	Records(ctx context.Context, q Query) ([]audit.Record, error)
+	LastRecord(ctx context.Context, rollout string) (audit.Record, error) // ErrNotFound
+	Rollouts(ctx context.Context) ([]string, error)                       // names with at least one record, sorted
+	TreeHead(ctx context.Context) (audit.TreeHead, error)
+	Tree(ctx context.Context) (audit.HashReader, error) // stored hashes, for proofs
+
+	Artifact(ctx context.Context, digest string) (Artifact, error)
+	Revision(ctx context.Context, env string, number uint64) (Revision, error)  // 0 means the newest
+	RevisionAt(ctx context.Context, env string, at time.Time) (Revision, error) // in force at the time
+	EvidenceAfter(ctx context.Context, rollout string, second int64, limit int) ([]Evidence, error)
+	Checkpoint(ctx context.Context, rollout string) (Checkpoint, error)
+	Members(ctx context.Context, env string) ([]Member, error)
+	OutboxPending(ctx context.Context, limit int) ([]Outbox, error)
+	OutboxDone(ctx context.Context, key string) error
+
+	PutToken(ctx context.Context, t Token) error // insert or replace by ID
+	Tokens(ctx context.Context) ([]Token, error)
+
+	// Meta holds small named values (signing keys, pin keys, schema facts).
+	Meta(ctx context.Context, key string) ([]byte, error)
+	PutMeta(ctx context.Context, key string, value []byte) error
+
+	Close() error
+}

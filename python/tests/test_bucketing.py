@@ -1,0 +1,40 @@
+import json
+import pathlib
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+
+from sluice import bucketing  # noqa: E402
+
+
+class Bucketing(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.golden = json.loads((ROOT / "api" / "testdata" / "bucketing.json").read_text(encoding="utf-8"))
+
+    def test_published_hashes(self):
+        for data, want in [
+            (b"", 0xEF46DB3751D8E999),
+            (b"abc", 0x44BC2CF5AD770999),
+            (b"Call me Ishmael. Some years ago--never mind how long precisely-", 0x02A2E85470D6FD96),
+        ]:
+            self.assertEqual(bucketing.xxhash64(data), want, data)
+
+    def test_golden_vectors(self):
+        self.assertEqual(len(self.golden["vectors"]), 1000)
+        for v in self.golden["vectors"]:
+            b = bucketing.bucket(v["unit"], v["salt"])
+            self.assertEqual(b, v["b"], v)
+            self.assertEqual(bucketing.unit_bucket(v["unit"]), v["unitBucket"], v)
+            self.assertEqual([bucketing.exposed(b, e) for e in self.golden["exposures"]], v["exposed"], v)
+
+    def test_vectors_tell_arms_apart(self):
+        for i, e in enumerate(self.golden["exposures"]):
+            n = sum(v["exposed"][i] for v in self.golden["vectors"])
+            self.assertAlmostEqual(n / 1000, e / bucketing.FULL, delta=0.06)
+
+
+if __name__ == "__main__":
+    unittest.main()

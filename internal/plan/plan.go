@@ -20,6 +20,8 @@ type Plan struct {
 	Hypothesis  Hypothesis                 `json:"hypothesis"`
 	Owner       string                     `json:"owner"`
 	Deputies    []string                   `json:"deputies,omitempty"`
+	Decides     []string                   `json:"decides,omitempty"` // duties of the owner
+	Teams       map[string]string          `json:"teams,omitempty"`   // role -> team
 	Docs        Docs                       `json:"docs"`
 	Flag        FlagChange                 `json:"flag"`
 	Bundle      []Member                   `json:"bundle,omitempty"` // forward order: writers, stores, hosts, readers
@@ -28,9 +30,11 @@ type Plan struct {
 	Cohorts     []Cohort                   `json:"cohorts"`            // in order of first use
 	Segments    []string                   `json:"segments,omitempty"` // attributes judged per value
 	Sources     []string                   `json:"sources,omitempty"`  // attributes that name a data source
-	Metrics     map[string]evidence.Metric `json:"metrics"`
+	Metrics     map[string]evidence.Metric `json:"metrics"`            // the built-in "error" included
+	Units       map[string]string          `json:"units,omitempty"`    // metric -> unit of its values, for people
 	Judge       judge.Config               `json:"judge"`
-	Stages      []Stage                    `json:"stages"` // one exposure each: a spec stage with a list is expanded to "expand/1", "expand/2", ...
+	OnUnclear   string                     `json:"onInconclusive"` // a bake that ended without enough evidence: "approve" (a person decides) or "hold"
+	Stages      []Stage                    `json:"stages"`         // one exposure each: a spec stage with a list is expanded to "expand/1", "expand/2", ...
 	Rollback    Rollback                   `json:"rollback"`
 	Digest      string                     `json:"digest"` // over the canonical JSON of everything above
 }
@@ -113,13 +117,27 @@ type Rollback struct {
 	Drain          time.Duration `json:"drain"`          // raises a member's W, never lowers it
 }
 
-// Finding is one error of a spec.
+// Options say what this installation accepts beyond the language itself.
+type Options struct {
+	AllowAlwaysValid bool // accept guardrails with test.kind always-valid; false refuses them as test.unsupported
+}
+
+// StageAt returns stage i, and false for an index outside the plan: -1 before the first stage, len(Stages) after the last.
+func (p *Plan) StageAt(i int) (Stage, bool) {
+	if i < 0 || i >= len(p.Stages) {
+		return Stage{}, false
+	}
+	return p.Stages[i], true
+}
+
+// Finding is what a spec has to be told about one place. Only an error keeps it from becoming a plan.
 type Finding struct {
-	File string `json:"file,omitempty"`
-	Line int    `json:"line"`
-	Col  int    `json:"col"`
-	Path string `json:"path"` // e.g. "spec.stages[2].bake"
-	Code string `json:"code"` // stable rule id, e.g. "duration.negative"
-	Text string `json:"text"` // what is wrong, with the value
-	Fix  string `json:"fix"`  // what to write instead
+	File     string   `json:"file,omitempty"`
+	Line     int      `json:"line"` // from 1
+	Col      int      `json:"col"`  // in characters, from 1
+	Path     string   `json:"path"` // e.g. "spec.stages[2].bake"
+	Code     string   `json:"code"` // stable rule id, e.g. "duration.negative"
+	Severity Severity `json:"severity"`
+	Text     string   `json:"text"` // what is wrong, with the value
+	Fix      string   `json:"fix"`  // what to write instead
 }

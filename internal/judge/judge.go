@@ -52,13 +52,16 @@ type Margin struct {
 	Absolute float64 `json:"absolute,omitempty"`
 }
 
-// Hard is a trip that needs no comparison: the exposed share (or value) above Above during For.
+// Hard is a trip that needs no comparison: the exposed arm's share (or value) over the last For, taken together, is above
+// Above. It needs ten observations and an arm that was first seen at least For ago.
 type Hard struct {
 	Above float64       `json:"above"`
 	For   time.Duration `json:"for"`
 }
 
-// Blips tolerates Allow bad windows among the last Of.
+// Blips tolerates Allow bad windows among the last Of: a lane fails when more than Allow of its last Of full looks
+// breached. The zero value is 2 of 3, that is, three bad looks in a row fail; Allow counts as at most Of-1. A pass needs a
+// full window without any breach.
 type Blips struct {
 	Allow int `json:"allow"`
 	Of    int `json:"of"`
@@ -76,7 +79,7 @@ type Guardrail struct {
 	Max         *float64      `json:"max,omitempty"`    // absolute limit on the exposed arm (threshold)
 	Detect      Margin        `json:"detect"`           // smallest harm a powered pass must be able to see; zero means 3x WorseBy
 	Window      time.Duration `json:"window,omitempty"` // threshold: length of one look; 0 means 5 s
-	MinN        uint64        `json:"minN,omitempty"`   // threshold: observations per arm and look; 0 means 20
+	MinN        uint64        `json:"minN,omitempty"`   // threshold: observations per arm and look; 0 means 20, for p90 30, p95 60, p99 300
 	Blips       Blips         `json:"blips"`
 	Hard        *Hard         `json:"hard,omitempty"`
 	Weight      float64       `json:"weight"`
@@ -102,7 +105,7 @@ type Verdict struct {
 	Action    Action   `json:"action,omitempty"` // set when Result asks for one
 	Baseline  float64  `json:"baseline"`         // estimate of the baseline arm, metric's unit
 	Exposed   float64  `json:"exposed"`          // estimate of the exposed arm
-	Effect    float64  `json:"effect"`           // difference on the scale of Limit
+	Effect    float64  `json:"effect"`           // difference on the scale of Limit, positive is worse
 	Lower     *float64 `json:"lower,omitempty"`  // interval that belongs to the deciding rule, if it has one
 	Upper     *float64 `json:"upper,omitempty"`
 	Limit     float64  `json:"limit"`
@@ -116,7 +119,20 @@ type Verdict struct {
 	Powered   bool     `json:"powered"`            // a pass that could have seen the declared harm
 	LogE      float64  `json:"logE,omitempty"`     // natural log of the evidence against "not worse than the margin"
 	Detail    string   `json:"detail,omitempty"`
+
+	Stat     string        `json:"stat,omitempty"`     // of the guardrail: the unit of the numbers
+	Window   time.Duration `json:"window,omitempty"`   // threshold: length of one look; hard: its span
+	Breached int           `json:"breached,omitempty"` // threshold: looks that breached, of Looks full ones, of Of asked for
+	Looks    int           `json:"looks,omitempty"`
+	Of       int           `json:"of,omitempty"`
 }
+
+// Scales of Effect and Limit.
+const (
+	scaleRelative = "relative" // share of the baseline's value
+	scaleAbsolute = "absolute" // in the metric's unit
+	scaleValue    = "value"    // the exposed value itself
+)
 
 // Config is what a rollout is judged by. It is part of the plan and never changes while the rollout runs.
 type Config struct {

@@ -19,21 +19,25 @@ var (
 	ErrConflict = errors.New("sequence already taken")             // nothing was written
 	ErrLocked   = errors.New("data directory is in use by another process")
 	ErrNewer    = errors.New("data directory was written by a newer version")
+	ErrCorrupt  = errors.New("stored data is damaged")         // found on reading; nothing is repaired by itself
+	ErrFull     = errors.New("no space left for the database") // nothing was written
 )
 
-// Batch is what one step of the engine makes durable, all or nothing. Zero fields write nothing.
+// Batch is what one step of the engine makes durable, all or nothing. Zero fields write nothing. Times are kept to the
+// microsecond, those of records to the nanosecond.
 type Batch struct {
 	Epoch       uint64 // fencing: refused with ErrFenced unless it is the store's current epoch
 	Records     []audit.Record
 	Artifacts   []Artifact
-	Revision    *Revision
+	Revisions   []Revision
 	Evidence    []Evidence
 	Checkpoints []Checkpoint
 	Members     []Member
 	Outbox      []Outbox
 }
 
-// Artifact is immutable content under its digest ("sha256:<hex>" of Body). Writing one that is there changes nothing.
+// Artifact is immutable content under its digest ("sha256:<hex>" of Body, checked on writing and on reading). Writing one
+// that is there changes nothing.
 type Artifact struct {
 	Digest string
 	Kind   string // "scope", "plan", "proof", ...
@@ -41,6 +45,7 @@ type Artifact struct {
 }
 
 // Revision is one numbered configuration of an environment; Body is its manifest (package revision), canonical JSON.
+// Numbers only grow: one that is not above the environment's newest is ErrConflict.
 type Revision struct {
 	Env    string
 	Number uint64
@@ -49,7 +54,8 @@ type Revision struct {
 	At     time.Time
 }
 
-// Evidence is one closed second of one rollout, encoded by the caller (compressed JSON of evidence.Second).
+// Evidence is one closed second of one rollout, encoded by the caller (compressed JSON of evidence.Second). It never
+// changes: the same second again is nothing new if its Digest is the same, and ErrConflict if it is not.
 type Evidence struct {
 	Rollout string
 	Second  int64
@@ -57,7 +63,8 @@ type Evidence struct {
 	Body    []byte
 }
 
-// Checkpoint is the judge's and the fleet's derived state of one rollout after the evidence of Second; the newest per rollout is kept.
+// Checkpoint is the judge's and the fleet's derived state of one rollout after the evidence of Second. The one of the
+// latest Second is kept per rollout, of those of the same Second the one written last.
 type Checkpoint struct {
 	Rollout string
 	Second  int64
@@ -71,7 +78,8 @@ type Member struct {
 	Gone                bool
 }
 
-// Outbox is an effect to be done at least once, with the record's sequence as idempotency key.
+// Outbox is an effect to be done at least once, with the record's sequence as idempotency key. A key that is pending is
+// not added again.
 type Outbox struct {
 	Key  string
 	Kind string
@@ -83,6 +91,7 @@ type Token struct {
 	ID      string
 	Name    string
 	Role    string // package policy names roles; "admin", "operator", "component", "viewer"
+	Env     string // environment it is bound to; "" means every one
 	Hash    [32]byte
 	Created time.Time
 	Revoked time.Time // zero: in force
@@ -101,10 +110,12 @@ type Store interface {
 	// Lead takes leadership: it raises the epoch by one, durably, and returns it. Earlier leaders are fenced from then on.
 	Lead(ctx context.Context) (epoch uint64, err error)
 	// Append writes b in one transaction and returns the tree head after it. Records must continue the sequence (first is 1).
+	// After an error that is none of ErrFenced, ErrConflict and ErrFull the outcome is unknown until TreeHead is read.
 	Append(ctx context.Context, b Batch) (audit.TreeHead, error)
 
 	Records(ctx context.Context, q Query) ([]audit.Record, error)
-	LastRecord(ctx context.Context, rollout string) (audit.Record, error) // ErrNotFound
+	LastRecord(ctx context.Context, rollout string) (audit.Record, error) // "" means of all; ErrNotFound
+	Envs(ctx context.Context) ([]string, error)                           // names with at least one revision, sorted
 	Rollouts(ctx context.Context) ([]string, error)                       // names with at least one record, sorted
 	TreeHead(ctx context.Context) (audit.TreeHead, error)
 	Tree(ctx context.Context) (audit.HashReader, error) // stored hashes, for proofs
@@ -112,17 +123,18 @@ type Store interface {
 	Artifact(ctx context.Context, digest string) (Artifact, error)
 	Revision(ctx context.Context, env string, number uint64) (Revision, error)  // 0 means the newest
 	RevisionAt(ctx context.Context, env string, at time.Time) (Revision, error) // in force at the time
+	// EvidenceAfter returns evidence of later seconds, ascending; limit is as in Query.
 	EvidenceAfter(ctx context.Context, rollout string, second int64, limit int) ([]Evidence, error)
 	Checkpoint(ctx context.Context, rollout string) (Checkpoint, error)
-	Members(ctx context.Context, env string) ([]Member, error)
-	OutboxPending(ctx context.Context, limit int) ([]Outbox, error)
-	OutboxDone(ctx context.Context, key string) error
+	Members(ctx context.Context, env string) ([]Member, error)      // those not Gone, by instance and boot
+	OutboxPending(ctx context.Context, limit int) ([]Outbox, error) // oldest first; limit is as in Query
+	OutboxDone(ctx context.Context, key string) error               // nil also for a key that is not pending
 
 	PutToken(ctx context.Context, t Token) error // insert or replace by ID
-	Tokens(ctx context.Context) ([]Token, error)
+	Tokens(ctx context.Context) ([]Token, error) // oldest first
 
 	// Meta holds small named values (signing keys, pin keys, schema facts).
-	Meta(ctx context.Context, key string) ([]byte, error)
+	Meta(ctx context.Context, key string) ([]byte, error) // ErrNotFound
 	PutMeta(ctx context.Context, key string, value []byte) error
 
 	Close() error

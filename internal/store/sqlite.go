@@ -1,0 +1,270 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"sluice.dev/sluice/internal/audit"
+)
+
+// SQLite is a Store in one directory, for one process. What Append and the Put methods return has reached the disk:
+// the journal is a write-ahead log synced at each commit (synchronous=FULL).
+//
+// There is one connection that writes and a few that read; reads never wait for writes. Query texts keep to what SQLite
+// and PostgreSQL have in common.
+type SQLite struct {
+	dir     string
+	lock    *os.File
+	writer  *sql.DB
+	readers *sql.DB
+
+	writing   sync.Mutex     // held for each write transaction; guards the rest
+	tip       audit.Frontier // of the last commit known of
+	reserveAt time.Time      // when the reserve file is to be made again; zero while it is there
+	afterFree func()         // set by tests: more room appears when the reserve goes
+}
+
+// readConnections is how many reads run at once; more wait.
+const readConnections = 4
+
+// checkTime bounds the check of the file's structure at opening. Files that take longer (several GB) are checked as far
+// as it goes; sluice audit verify checks all of the log.
+const checkTime = 3 * time.Second
+
+// tailRecords is how many of the last records are compared with the tree at opening.
+const tailRecords = 1000
+
+// OpenSQLite opens the store in dir, which is made if missing; an empty directory becomes the store's (mode 0700). The
+// files in it are sluice.db (with -wal and -shm), lock and reserve.
+//
+// It refuses to open, with an *OpenError that names the remedy, a directory that another process has open (ErrLocked), one
+// written by a later version (ErrNewer), one whose database is damaged (ErrCorrupt) or that others can read or we cannot
+// write. It repairs nothing: an audit log that mends itself proves nothing.
+func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory %q: %w", dir, err)
+	}
+	if err := prepareDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &SQLite{dir: dir, lock: lock}
+	if err := s.open(ctx); err != nil {
+		_ = s.Close()
+		return nil, s.openError(err)
+	}
+	if makeReserve(dir) != nil {
+		s.reserveAt = time.Now().Add(reserveRetry) // a full disk must not keep a controller from starting
+	}
+	return s, nil
+}
+
+func (s *SQLite) open(ctx context.Context) error {
+	if err := prepareDatabase(s.dir); err != nil {
+		return err
+	}
+	var err error
+	if s.writer, err = openPool(s.dir, 1, "_txlock=immediate", "_pragma=wal_autocheckpoint(1000)"); err != nil {
+		return err
+	}
+	if s.readers, err = openPool(s.dir, readConnections, "_query_only=1"); err != nil {
+		return err
+	}
+	steps, err := loadMigrations(migrations)
+	if err != nil {
+		return err
+	}
+	if err := s.ours(ctx); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.writer, steps); err != nil {
+		return err
+	}
+	if err := s.firstHead(ctx); err != nil {
+		return err
+	}
+	if err := s.quickCheck(ctx); err != nil {
+		return err
+	}
+	return s.checkTail(ctx)
+}
+
+// openPool opens at most n connections. The path is put into the URI by package url: a '?' or '%' in it is no parameter.
+func openPool(dir string, n int, params ...string) (*sql.DB, error) {
+	uri := url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(dir, databaseFile))}
+	dsn := uri.String() + "?_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1&_dqs=0&_defensive=1" +
+		"&_pragma=cell_size_check(1)&_pragma=trusted_schema(0)&_pragma=journal_size_limit(67108864)"
+	for _, p := range params {
+		dsn += "&" + p
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
+}
+
+// ours refuses a database that some other program made.
+func (s *SQLite) ours(ctx context.Context) error {
+	var tables, versions int
+	err := s.writer.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(name = 'schema_version'), 0) FROM sqlite_master WHERE type = 'table'`).Scan(&tables, &versions)
+	if err == nil && tables > 0 && versions == 0 {
+		err = fmt.Errorf("%s has %d tables, none of them ours: %w", databaseFile, tables, ErrCorrupt)
+	}
+	return err
+}
+
+// firstHead writes the head of the empty log into a new database and loads the one of any other.
+func (s *SQLite) firstHead(ctx context.Context) error {
+	empty := audit.EmptyHead()
+	if _, err := s.writer.ExecContext(ctx, `INSERT INTO head (id, epoch, size, root) SELECT 1, 0, 0, $1
+		WHERE NOT EXISTS (SELECT 1 FROM head) AND NOT EXISTS (SELECT 1 FROM records)`, empty.Root); err != nil {
+		return err
+	}
+	return nil
+}
+
+// quickCheck lets SQLite check the structure of the file, for at most checkTime.
+func (s *SQLite) quickCheck(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	var first string
+	err := s.readers.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&first)
+	switch {
+	case err != nil && limited.Err() != nil:
+		return ctx.Err() // nil if it was only the limit
+	case err != nil:
+		return err
+	case first != "ok":
+		return fmt.Errorf("%s: %w", first, ErrCorrupt)
+	}
+	return nil
+}
+
+// checkTail checks that records, tree and head end at the same place, that the tree gives the head, and that the last
+// records are those the tree was made of.
+func (s *SQLite) checkTail(ctx context.Context) error {
+	head, err := s.TreeHead(ctx)
+	if err != nil {
+		return err
+	}
+	var records, hashes uint64
+	err = s.readers.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM records), (SELECT COALESCE(MAX(idx) + 1, 0) FROM tree)`).Scan(&records, &hashes)
+	if err != nil {
+		return err
+	}
+	if want := uint64(audit.StoredCount(head.Size)); records != head.Size || hashes != want {
+		return fmt.Errorf("the log ends with record %d and %d tree hashes, its head says %d and %d: %w", records, hashes, head.Size, want, ErrCorrupt)
+	}
+	tree := &sqliteTree{ctx: ctx, db: s.readers}
+	if s.tip, err = audit.LoadFrontier(head.Size, tree); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if got := s.tip.Head(); got != head {
+		return fmt.Errorf("the tree hashes give the root %s, the head says %s: %w", got.Root, head.Root, ErrCorrupt)
+	}
+	from := head.Size - min(head.Size, tailRecords)
+	for r, err := range Walk(ctx, s, Query{After: from}, head.Size) {
+		if err != nil {
+			return err
+		}
+		if err := checkLeaf(r, tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkLeaf(r audit.Record, tree audit.HashReader) error {
+	leaf, err := audit.Leaf(r)
+	if err != nil {
+		return err
+	}
+	stored, err := tree.ReadHashes([]int64{audit.StoredLeafIndex(r.Seq - 1)})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if stored[0] != audit.LeafHash(leaf) {
+		return damaged(audit.AlteredRecord, r.Seq, "its hash is not the one stored when it was logged")
+	}
+	return nil
+}
+
+// openError puts the remedy to what open returned.
+func (s *SQLite) openError(err error) error {
+	var done *OpenError
+	code := errorCode(err)
+	e := &OpenError{Dir: s.dir, Problem: "the database cannot be opened", Remedy: "see the error", Err: err}
+	switch {
+	case errors.As(err, &done):
+		return err
+	case errors.Is(err, ErrNewer):
+		e.Problem = "the database is of a later version"
+		e.Remedy = "run the version of sluice that wrote it, or a later one, or restore the backup made before the upgrade"
+	case errors.Is(err, ErrCorrupt), errors.Is(err, audit.ErrNoHash), code&0xff == sqlite3.SQLITE_CORRUPT, code&0xff == sqlite3.SQLITE_NOTADB:
+		e.Problem = "the database is damaged"
+		e.Remedy = fmt.Sprintf("keep a copy of the directory, then put back %s (without %s-wal and %s-shm) from the last backup; it is never repaired in place", databaseFile, databaseFile, databaseFile)
+		if !errors.Is(err, ErrCorrupt) {
+			e.Err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+	case isFull(err):
+		e.Problem = "there is no space left"
+		e.Remedy = fmt.Sprintf("free some MB on the file system of %s; deleting %s gives %d", quote(s.dir), quote(filepath.Join(s.dir, reserveFile)), reserveBytes)
+		e.Err = fmt.Errorf("%w: %w", ErrFull, err)
+	case code&0xff == sqlite3.SQLITE_READONLY, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_PERM:
+		return unwritable(s.dir, err)
+	}
+	return e
+}
+
+// Close ends the store and gives the directory free. Writes that were acknowledged are on the disk already.
+func (s *SQLite) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var errs []error
+	for _, db := range []*sql.DB{s.readers, s.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+		s.lock = nil
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close data directory %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func errorCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code()
+	}
+	return 0
+}
+
+// isFull reports whether err comes from a full disk. The second code is SQLite's when its shared memory file cannot grow.
+func isFull(err error) bool {
+	code := errorCode(err)
+	return code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE
+}
+
+var _ Store = (*SQLite)(nil)

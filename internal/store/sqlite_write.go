@@ -1,0 +1,276 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"sluice.dev/sluice/internal/audit"
+)
+
+// reserveRetry is how long after it was used (or could not be made) the reserve file is tried again.
+const reserveRetry = time.Minute
+
+// txn is one write transaction. Its statements run without a deadline: what has begun is finished, so that a caller who
+// gives up does not leave an outcome nobody knows.
+type txn struct {
+	s  *SQLite
+	tx *sql.Tx
+}
+
+// write runs do in one transaction and commits it. vital writes may use the reserved disk space: when the disk is full the
+// reserve is given up and do runs once more. A nil error means that the disk has it.
+func (s *SQLite) write(ctx context.Context, vital bool, do func(*txn) error) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := s.attempt(do)
+	if isFull(err) && vital && freeReserve(s.dir) {
+		s.reserveAt = time.Now().Add(reserveRetry)
+		if s.afterFree != nil {
+			s.afterFree()
+		}
+		err = s.attempt(do)
+	}
+	if isFull(err) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	if err == nil && !s.reserveAt.IsZero() && time.Now().After(s.reserveAt) {
+		s.reserveAt = time.Time{}
+		if makeReserve(s.dir) != nil {
+			s.reserveAt = time.Now().Add(reserveRetry)
+		}
+	}
+	return err
+}
+
+func (s *SQLite) attempt(do func(*txn) error) error {
+	tx, err := s.writer.BeginTx(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	if err := do(&txn{s: s, tx: tx}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// exec runs query and returns how many rows it changed. Statements are not kept prepared: that saved a tenth of a commit.
+func (t *txn) exec(query string, args ...any) (int64, error) {
+	res, err := t.tx.Exec(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// Lead implements Store.
+func (s *SQLite) Lead(ctx context.Context) (uint64, error) {
+	var epoch uint64
+	err := s.write(ctx, true, func(t *txn) error {
+		return t.tx.QueryRow(`UPDATE head SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch`).Scan(&epoch)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("take leadership: %w", err)
+	}
+	return epoch, nil
+}
+
+// Append implements Store. Batches with records may use the reserved disk space; evidence and checkpoints alone may not,
+// or they would eat it before a rollback needs it.
+func (s *SQLite) Append(ctx context.Context, b Batch) (audit.TreeHead, error) {
+	for _, a := range b.Artifacts {
+		if err := checkArtifact(a); err != nil {
+			return audit.TreeHead{}, err
+		}
+	}
+	var after audit.Frontier
+	err := s.write(ctx, len(b.Records) > 0, func(t *txn) error {
+		var err error
+		after, err = t.append(b)
+		return err
+	})
+	if err != nil {
+		return audit.TreeHead{}, fmt.Errorf("append %d records: %w", len(b.Records), err)
+	}
+	return after.Head(), nil
+}
+
+// append does the work of Append and returns the tree after it.
+func (t *txn) append(b Batch) (audit.Frontier, error) {
+	tip, err := t.lockHead(b.Epoch)
+	if err != nil {
+		return audit.Frontier{}, err
+	}
+	g, err := grow(&tip, b.Records)
+	if err != nil {
+		return audit.Frontier{}, err
+	}
+	for _, add := range []func() error{
+		func() error { return t.addRecords(b.Records, g) },
+		func() error { return t.addContent(b) },
+		func() error { return t.addEvidence(b) },
+		func() error { return t.addMembers(b.Members) },
+		func() error { return t.addOutbox(b.Outbox) },
+	} {
+		if err := add(); err != nil {
+			return audit.Frontier{}, err
+		}
+	}
+	head := g.tip.Head()
+	// The check that decides, wherever the database lies: the head is still the one this batch was computed on.
+	n, err := t.exec(`UPDATE head SET size = $1, root = $2 WHERE id = 1 AND epoch = $3 AND size = $4`, head.Size, head.Root, b.Epoch, tip.Size())
+	if err != nil {
+		return audit.Frontier{}, err
+	}
+	if n != 1 {
+		return audit.Frontier{}, fmt.Errorf("append in epoch %d at size %d: %w", b.Epoch, tip.Size(), ErrFenced)
+	}
+	return g.tip, nil
+}
+
+// lockHead checks the epoch and returns the tree as it stands in this transaction. The one remembered from the last commit
+// saves reading it; after a commit of unknown outcome it is behind, and is read.
+func (t *txn) lockHead(epoch uint64) (audit.Frontier, error) {
+	var current, size uint64
+	var root string
+	if err := t.tx.QueryRow(`SELECT epoch, size, root FROM head WHERE id = 1`).Scan(&current, &size, &root); err != nil {
+		return audit.Frontier{}, err
+	}
+	if current != epoch {
+		return audit.Frontier{}, fenced(epoch, current)
+	}
+	if want := (audit.TreeHead{Size: size, Root: root}); t.s.tip.Head() != want {
+		tip, err := audit.LoadFrontier(size, &sqliteTree{ctx: context.Background(), db: t.tx})
+		if err != nil {
+			return audit.Frontier{}, err
+		}
+		if tip.Head() != want {
+			return audit.Frontier{}, fmt.Errorf("the tree hashes do not give the head of size %d: %w", size, ErrCorrupt)
+		}
+		t.s.tip = tip
+	}
+	return t.s.tip.Clone(), nil
+}
+
+func (t *txn) addRecords(records []audit.Record, g growth) error {
+	for i, r := range records {
+		if _, err := t.exec(`INSERT INTO records (seq, kind, rollout, body) VALUES ($1, $2, $3, $4)`, r.Seq, r.Kind, r.Rollout, g.leaves[i]); err != nil {
+			return fmt.Errorf("record %d: %w", r.Seq, err)
+		}
+	}
+	for i, h := range g.hashes {
+		if _, err := t.exec(`INSERT INTO tree (idx, hash) VALUES ($1, $2)`, g.at+int64(i), h[:]); err != nil {
+			return fmt.Errorf("tree hash %d: %w", g.at+int64(i), err)
+		}
+	}
+	return nil
+}
+
+func (t *txn) addContent(b Batch) error {
+	for _, a := range b.Artifacts {
+		if _, err := t.exec(`INSERT INTO artifacts (digest, kind, body) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING`, a.Digest, a.Kind, clone(a.Body)); err != nil {
+			return fmt.Errorf("artifact %s: %w", a.Digest, err)
+		}
+	}
+	for _, r := range b.Revisions {
+		n, err := t.exec(`INSERT INTO revisions (env, number, digest, body, at) SELECT $1, $2, $3, $4, $5
+			WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE env = $1 AND number >= $2)`, r.Env, r.Number, r.Digest, clone(r.Body), micros(r.At))
+		if err != nil {
+			return fmt.Errorf("revision %d of %s: %w", r.Number, r.Env, err)
+		}
+		if n == 0 || r.Number == 0 {
+			return revisionConflict(r)
+		}
+	}
+	return nil
+}
+
+func (t *txn) addEvidence(b Batch) error {
+	for _, e := range b.Evidence {
+		// The update that changes nothing makes the same digest count as written and another one not.
+		n, err := t.exec(`INSERT INTO evidence (rollout, second, digest, body) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (rollout, second) DO UPDATE SET digest = excluded.digest WHERE evidence.digest = excluded.digest`, e.Rollout, e.Second, e.Digest, clone(e.Body))
+		if err != nil {
+			return fmt.Errorf("evidence of %s, second %d: %w", e.Rollout, e.Second, err)
+		}
+		if n == 0 {
+			return evidenceConflict(e)
+		}
+	}
+	for _, c := range b.Checkpoints {
+		if _, err := t.exec(`INSERT INTO checkpoints (rollout, second, body) VALUES ($1, $2, $3)
+			ON CONFLICT (rollout) DO UPDATE SET second = excluded.second, body = excluded.body WHERE checkpoints.second <= excluded.second`, c.Rollout, c.Second, clone(c.Body)); err != nil {
+			return fmt.Errorf("checkpoint of %s: %w", c.Rollout, err)
+		}
+	}
+	return nil
+}
+
+func (t *txn) addMembers(members []Member) error {
+	for _, m := range members {
+		var err error
+		if m.Gone {
+			_, err = t.exec(`DELETE FROM members WHERE env = $1 AND instance = $2 AND boot = $3`, m.Env, m.Instance, m.Boot)
+		} else {
+			_, err = t.exec(`INSERT INTO members (env, instance, boot, body) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (env, instance, boot) DO UPDATE SET body = excluded.body`, m.Env, m.Instance, m.Boot, clone(m.Body))
+		}
+		if err != nil {
+			return fmt.Errorf("member %s, boot %s: %w", m.Instance, m.Boot, err)
+		}
+	}
+	return nil
+}
+
+func (t *txn) addOutbox(effects []Outbox) error {
+	for _, o := range effects {
+		if _, err := t.exec(`INSERT INTO outbox (key, kind, body) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING`, o.Key, o.Kind, clone(o.Body)); err != nil {
+			return fmt.Errorf("outbox %s: %w", o.Key, err)
+		}
+	}
+	return nil
+}
+
+// OutboxDone implements Store.
+func (s *SQLite) OutboxDone(ctx context.Context, key string) error {
+	err := s.write(ctx, false, func(t *txn) error {
+		_, err := t.exec(`DELETE FROM outbox WHERE key = $1`, key)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("outbox %s done: %w", key, err)
+	}
+	return nil
+}
+
+// PutToken implements Store.
+func (s *SQLite) PutToken(ctx context.Context, tok Token) error {
+	err := s.write(ctx, true, func(t *txn) error { // revoking a token must work on a full disk
+		_, err := t.exec(`INSERT INTO tokens (id, name, role, env, hash, created, revoked) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role, env = excluded.env, hash = excluded.hash,
+			created = excluded.created, revoked = excluded.revoked`,
+			tok.ID, tok.Name, tok.Role, tok.Env, tok.Hash[:], micros(tok.Created), micros(tok.Revoked))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("token %s: %w", tok.ID, err)
+	}
+	return nil
+}
+
+// PutMeta implements Store.
+func (s *SQLite) PutMeta(ctx context.Context, key string, value []byte) error {
+	err := s.write(ctx, false, func(t *txn) error {
+		_, err := t.exec(`INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, clone(value))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("meta %s: %w", key, err)
+	}
+	return nil
+}

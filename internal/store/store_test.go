@@ -1,0 +1,32 @@
+package store_test
+
+import (
+	"testing"
+
+	"sluice.dev/sluice/internal/store"
+	"sluice.dev/sluice/internal/store/storetest"
+)
+
+func TestMemory(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Store { return store.NewMemory() })
+}
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return openSQLite(t) })
+}
+
+func TestSQLiteReopened(t *testing.T) {
+	dir := t.TempDir()
+	storetest.RunDurable(t, func(t *testing.T) store.Store {
+		s, err := store.OpenSQLite(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+func TestMemoryReopened(t *testing.T) {
+	m := store.NewMemory()
+	storetest.RunDurable(t, func(*testing.T) store.Store { return m })
+}

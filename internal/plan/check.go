@@ -326,7 +326,7 @@ func readCondition(s string, v *value) *problem {
 	}
 	c, err := flag.ParseCondition(s)
 	if err != nil {
-		return &problem{"condition.syntax", quote(s) + " is no condition: " + clip(err.Error()), "write a condition such as account.type == 'employee', segment:beta or true"}
+		return &problem{"condition.syntax", quote(s) + " is no condition: " + err.Error(), "write a condition such as account.type == 'employee', segment:beta or true"}
 	}
 	v.match = c
 	return nil

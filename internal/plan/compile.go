@@ -48,6 +48,7 @@ type compiler struct {
 	root   *value
 	plan   *Plan
 	guards map[string]bool // names of guardrails, refused ones included
+	bakes  []*value        // where the bake of each stage of the plan stands
 }
 
 func (c *compiler) compile() {

@@ -205,7 +205,7 @@ func metricFields() field {
 		enum("kind", "proportion: each observation is good or bad. value: each observation is a number, kept as a histogram.", "proportion", "value").required(),
 		scal(tText, "unit", "Unit of the values, such as ms or minutes; shown, and understood in limits."),
 		num(tNumber, "badAbove", "An observation above it counts as bad.", span{-1e15, 1e15, false}),
-		num(tNumber, "badBelow", "An observation below it counts as bad.", span{-1e15, 1e15, false}),
+		num(tNumber, "badBelow", "An observation below it counts as bad; without badAbove lower values are the worse ones.", span{-1e15, 1e15, false}),
 		num(tWhole, "scale", "Resolution of the histogram: neighbouring bounds differ by the factor 2^(2^-scale).", span{5, 10, false}).defaults("5"),
 		scal(tDuration, "settle", "How long after its start a second stays open for its last observations.").defaults("3s"),
 		scal(tBool, "scoredOnce", "One observation per unit and rollout is kept.").defaults("false"),
@@ -218,8 +218,8 @@ func guardrailFields() field {
 		enum("role", "guardrail: a breach takes the rollout back. signal: a breach pauses at most.", "guardrail", "signal").soon("success").defaults("guardrail"),
 		scal(tText, "signal", "What is judged: sdk:NAME, gateway:NAME or event:NAME of a metric; sdk:errors is built in.").required().
 			or(field{typ: tLater}),
-		enum("stat", "What of the metric is judged.", "proportion", "mean", "distribution", "p99").
-			soon("p50", "p75", "p90", "p95", "p999", "median", "max", "min", "sum", "count").
+		enum("stat", "What of the metric is judged.", "proportion", "mean", "distribution", "p50", "p90", "p95", "p99").
+			soon("p75", "p999", "max", "min", "sum", "count").
 			defaults("proportion, or mean of a value under a threshold and distribution under always-valid"),
 		enum("compare", "What the exposed arm is compared with.", "concurrent").soon("baseline", "previous-version", "previous-period").
 			or(field{typ: tLater}).defaults("concurrent"),
@@ -248,7 +248,7 @@ func testFields() field {
 		scal(tQuantity, "max", "Limit of the exposed arm alone."),
 		scal(tQuantity, "detect", "Smallest harm that a pass must have been able to see; always-valid only.").defaults("three times worseBy"),
 		scal(tDuration, "window", "Length of one look; threshold only.").defaults("5s"),
-		num(tWhole, "minN", "Observations per arm that one look needs; threshold only.", span{1, 1e9, false}).defaults("20"),
+		num(tWhole, "minN", "Observations per arm that one look needs; threshold only.", span{1, 1e9, false}).defaults("20; 30 for p90, 60 for p95, 300 for p99"),
 	).with(notYet("value", "minSamples", "pairedBy", "method", "z", "betterBy", "blips"))
 }
 

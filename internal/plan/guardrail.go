@@ -152,7 +152,7 @@ func (c *compiler) signal(v *value, g *judge.Guardrail) (m evidence.Metric, know
 
 // Which stat a test can judge, and what it takes by default.
 var (
-	thresholdStats = []string{"proportion", "mean", "p99"}
+	thresholdStats = []string{"proportion", "mean", "p50", "p90", "p95", "p99"}
 	alwaysStats    = []string{"proportion", "distribution", "p99"}
 )
 
@@ -178,6 +178,20 @@ func (c *compiler) test(v *value, g *judge.Guardrail, m evidence.Metric, known b
 	}
 }
 
+// leastN is how many observations a look needs by default. A tail quantile needs three of them beyond it: the p99 of
+// twenty is their maximum and says nothing.
+func leastN(stat string) uint64 {
+	switch stat {
+	case "p90":
+		return 30
+	case "p95":
+		return 60
+	case "p99":
+		return 300
+	}
+	return defaultMinN
+}
+
 // looks reads what belongs to thresholds alone.
 func (c *compiler) looks(v, t *value, g *judge.Guardrail) {
 	window, minN, blips := t.get("window"), t.get("minN"), v.get("blips")
@@ -189,7 +203,7 @@ func (c *compiler) looks(v, t *value, g *judge.Guardrail) {
 		}
 		return
 	}
-	g.Window, g.MinN, g.Blips = defaultWindow, defaultMinN, defaultBlips
+	g.Window, g.MinN, g.Blips = defaultWindow, leastN(v.get("stat").text), defaultBlips
 	if window.ok {
 		c.seconds(window, time.Hour)
 		g.Window = window.dur

@@ -185,15 +185,15 @@ func (in span) holds(v float64) bool {
 }
 
 func (in span) String() string {
-	lo, hi := strconv.FormatFloat(in.lo, 'g', -1, 64), strconv.FormatFloat(in.hi, 'f', -1, 64)
+	lo, hi := strconv.FormatFloat(in.lo, 'g', -1, 64), strconv.FormatFloat(in.hi, 'g', -1, 64)
 	if in.open {
 		return "above " + lo + " and up to " + hi
 	}
-	return lo + " to " + hi
+	return "from " + lo + " to " + hi
 }
 
 func (in span) refuse(s string) *problem {
-	return &problem{"number.range", quote(s) + " is not " + in.String(), "write a number " + in.String()}
+	return &problem{"number.range", quote(s) + " is not a number " + in.String(), "write a number " + in.String()}
 }
 
 // Names. A name becomes a scope, a file name, a label and a part of URLs, so it is ASCII and short.

@@ -54,7 +54,7 @@ func TestSchemaAcceptsWhatParseAccepts(t *testing.T) {
 	for name, text := range map[string]string{
 		"small":   small,
 		"flights": readExample(t, "flights.yaml"),
-		"more": edit(t, small, "  guardrails:", "  analysisDefaults: {alpha: 0.05, onInconclusive: hold, onError: rollback, onNoData: {after: 1w, do: hold}}\n  guardrails:"),
+		"more":    edit(t, small, "  guardrails:", "  analysisDefaults: {alpha: 0.05, onInconclusive: hold, onError: rollback, onNoData: {after: 1w, do: hold}}\n  guardrails:"),
 	} {
 		if err := validate(t, s, text); err != nil {
 			t.Errorf("%s: the schema refuses it: %v", name, err)

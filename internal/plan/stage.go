@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/flag"
+	"sluice.dev/sluice/internal/judge"
 )
 
 const (
@@ -19,9 +20,9 @@ const (
 func (c *compiler) stages(spec *value) {
 	list := spec.get("stages")
 	c.distinct(list, "name")
-	for _, v := range list.list {
+	for i, v := range list.list {
 		if v.ok {
-			c.stage(v, spec)
+			c.stage(v, spec, cohortOf(list.list[i:]))
 		}
 	}
 	if !list.ok {
@@ -38,11 +39,25 @@ func (c *compiler) stages(spec *value) {
 	}
 	c.cohorts(spec)
 	c.last(list)
-	c.plan.Judge.Bakes = c.bakes()
+	c.plan.Judge.Bakes = c.plan.bakeSeconds()
+	c.fullLooks()
 }
 
-func (c *compiler) stage(v, spec *value) {
-	s := Stage{Name: v.get("name").text, Mode: v.get("mode").text, Cohort: textOr(v.get("cohort"), everybody), Rollback: v.get("rollback").text}
+// cohortOf returns the cohort of the first of the stages. A shadow stage that names none prepares for the stage after it.
+func cohortOf(stages []*value) string {
+	for _, v := range stages {
+		if c := v.get("cohort"); c.given {
+			return textOr(c, everybody)
+		}
+		if v.get("mode").text != modeShadow {
+			break
+		}
+	}
+	return everybody
+}
+
+func (c *compiler) stage(v, spec *value, cohort string) {
+	s := Stage{Name: v.get("name").text, Mode: v.get("mode").text, Cohort: cohort, Rollback: v.get("rollback").text}
 	bake := v.get("bake")
 	if bake.kind == kindObject {
 		bake = bake.get("min")
@@ -61,11 +76,12 @@ func (c *compiler) stage(v, spec *value) {
 		if share.ok {
 			one.Exposure = share.share
 			one.Holdback = c.holdback(v, one.Exposure, i == len(shares)-1)
-			if cohort := v.get("cohort"); cohort.ok || cohort.blank() {
+			if ref := v.get("cohort"); ref.ok || ref.blank() {
 				c.rising(share, one)
 			}
 		}
 		c.plan.Stages = append(c.plan.Stages, one)
+		c.bakes = append(c.bakes, bake)
 	}
 }
 
@@ -79,7 +95,10 @@ func (c *compiler) shares(v *value, shadow bool) []*value {
 			c.fail(e, "plan.steps", "the list of exposures is empty", "write at least one share")
 		}
 	}
-	if e.blank() && !shadow {
+	switch {
+	case e.blank() && shadow:
+		return []*value{{path: e.path, line: e.line, col: e.col, ok: true}}
+	case e.blank():
 		c.fail(e, "field.required", "exposure is missing", "add exposure, such as 5%")
 	}
 	for _, share := range all {
@@ -139,10 +158,11 @@ func (c *compiler) cohorts(spec *value) {
 	declared := spec.get("audience", "cohorts")
 	used := map[string]bool{}
 	all := ""
-	for _, v := range spec.get("stages").list {
+	stages := spec.get("stages").list
+	for i, v := range stages {
 		ref := v.get("cohort")
-		name := textOr(ref, everybody)
-		if used[name] || ref.given && !ref.ok {
+		name := cohortOf(stages[i:])
+		if used[name] || !v.ok || ref.given && !ref.ok {
 			continue
 		}
 		used[name] = true
@@ -199,10 +219,40 @@ func (c *compiler) last(list *value) {
 	}
 }
 
-// bakes returns all bakes together in seconds, at least 1.
-func (c *compiler) bakes() int {
-	var total time.Duration
+// fullLooks compares bakes with what thresholds need: they pass only when their last looks are all there, which takes
+// that many windows. Below powerFrom an early stage may pass without (its harm is capped by its exposure), so that is only
+// noted; a cohort none of whose wider stages is long enough would always end up waiting for a person.
+func (c *compiler) fullLooks() {
+	need, name := time.Duration(0), ""
+	for _, g := range c.plan.Judge.Guardrails {
+		if d := g.Window * time.Duration(g.Blips.Of); g.Test == judge.Threshold && g.Role == "guardrail" && d > need {
+			need, name = d, g.Name
+		}
+	}
+	enough := map[string]bool{}
 	for _, s := range c.plan.Stages {
+		enough[s.Cohort] = enough[s.Cohort] || s.share() >= c.plan.Judge.PowerFrom && s.Bake >= need
+	}
+	for i, s := range c.plan.Stages {
+		if s.Exposure == 0 || s.Bake == 0 || s.Bake >= need || i > 0 && c.bakes[i] == c.bakes[i-1] {
+			continue
+		}
+		sev := SevNote
+		if s.share() >= c.plan.Judge.PowerFrom && !enough[s.Cohort] {
+			sev = SevWarning
+		}
+		c.at(c.bakes[i], sev, "guardrail.looks", fmt.Sprintf("the bake of %s is shorter than the %s of full looks that guardrail %s needs", formatDuration(s.Bake), formatDuration(need), name),
+			"bake at least "+formatDuration(need)+", or shorten the guardrail's window or blips.of")
+	}
+}
+
+// share is the exposure as a fraction.
+func (s Stage) share() float64 { return float64(s.Exposure) / float64(flag.Full) }
+
+// bakeSeconds returns all bakes together in seconds, at least 1.
+func (p *Plan) bakeSeconds() int {
+	var total time.Duration
+	for _, s := range p.Stages {
 		total += s.Bake
 	}
 	return max(1, int(total/time.Second))

@@ -73,7 +73,7 @@ func readYAML(src []byte) (*node, []Finding) {
 	docs, err := compose(src)
 	c := converter{}
 	if err != nil {
-		c.findings = append(c.findings, syntaxFinding(err))
+		c.findings = append(c.findings, within(src, syntaxFinding(err)))
 	}
 	if len(docs) == 0 {
 		if err == nil {
@@ -99,27 +99,41 @@ func checkText(src []byte) *Finding {
 		return &Finding{Line: 1, Col: 1, Code: "yaml.size", Text: fmt.Sprintf("the file has %d bytes; the limit is %d", len(src), maxBytes),
 			Fix: "split it, or remove what is not needed"}
 	}
-	at, what := -1, ""
-	if bytes.HasPrefix(src, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
-		at, what = 0, "a byte order mark"
-	} else if i := bytes.IndexByte(src, 0); i >= 0 {
-		at, what = i, "a NUL byte"
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+		if bytes.HasPrefix(src, []byte(mark)) {
+			return badText(src, 0, "utf8.invalid", "a byte order mark")
+		}
 	}
-	for i := 0; i < len(src) && (at < 0 || i < at); {
+	for i := 0; i < len(src); {
 		r, size := utf8.DecodeRune(src[i:])
-		if r == utf8.RuneError && size == 1 {
-			at, what = i, fmt.Sprintf("byte 0x%02x, which is not UTF-8", src[i])
-			break
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return badText(src, i, "utf8.invalid", fmt.Sprintf("byte 0x%02x, which is not UTF-8,", src[i]))
+		case r == 0:
+			return badText(src, i, "utf8.invalid", "a NUL byte")
+		case r == '\u0085' || r == '\u2028' || r == '\u2029' || r == '\r' && !bytes.HasPrefix(src[i+1:], []byte("\n")):
+			// YAML ends a line here and editors do not: every place after it would be wrong.
+			return badText(src, i, "yaml.linebreak", fmt.Sprintf("the line break U+%04X", r))
 		}
 		i += size
 	}
-	if at < 0 {
-		return nil
-	}
+	return nil
+}
+
+func badText(src []byte, at int, code, what string) *Finding {
 	before := src[:at]
 	line := 1 + bytes.Count(before, []byte("\n"))
 	col := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
-	return &Finding{Line: line, Col: col, Code: "utf8.invalid", Text: fmt.Sprintf("%s at offset %d", what, at), Fix: "save the file as UTF-8 without a byte order mark"}
+	return &Finding{Line: line, Col: col, Code: code, Text: fmt.Sprintf("%s stands at offset %d", what, at),
+		Fix: "save the file as UTF-8 without a byte order mark, with plain line breaks"}
+}
+
+// within moves a place behind the end of the text, where a parser notices that something is missing, to its last line.
+func within(src []byte, f Finding) Finding {
+	if last := 1 + bytes.Count(src, []byte("\n")); f.Line > last {
+		f.Line, f.Col = last, 1+utf8.RuneCount(src[bytes.LastIndexByte(src, '\n')+1:])
+	}
+	return f
 }
 
 // errDirective is the refusal of %YAML and %TAG.

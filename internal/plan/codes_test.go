@@ -203,6 +203,7 @@ func TestFindingsThatNeedTheirOwnText(t *testing.T) {
 		{"large", strings.Repeat("#\n", 1<<19+1), "1:1 yaml.size"},
 		{"many values", "a: [" + strings.Repeat("1,", 20_000) + "]", "1:20001 yaml.nodes"},
 		{"no guardrail", edit(t, cutLines(small, "    - {name: reads,", "    - {name: bad-reads", "    - {name: errors", "    - {name: nulls"), "guardrails:", "guardrails: []"), "20:3 guardrail.none"},
+		{"signals alone", edit(t, cutLines(small, "    - {name: bad-reads", "    - {name: errors", "    - {name: nulls"), "worseBy: 20%}", "worseBy: 20%}, role: signal"), "20:3 guardrail.none"},
 		{"no rollback", noRollback, "26:7 plan.rollback_target"},
 		{"no way back of one stage", strings.ReplaceAll(noRollback, "bake: 1d}", "bake: 1d, rollback: \"by hand\"}"), "26:7 plan.rollback_target"},
 		{"a hundred and one stages", edit(t, small, "[5%, 20%]", "["+strings.Repeat("5%,", 100)+"]"), "25:3 plan.steps"},

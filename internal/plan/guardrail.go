@@ -59,6 +59,9 @@ func (c *compiler) guardrails(spec *value) {
 		c.guards[v.get("name").text] = true
 		cfg.Guardrails = append(cfg.Guardrails, c.guardrail(v, in))
 	}
+	if n := len(cfg.Guardrails); n > 0 && !slices.ContainsFunc(cfg.Guardrails, func(g judge.Guardrail) bool { return g.Role != "signal" }) {
+		c.fail(list, "guardrail.none", fmt.Sprintf("all %d guardrails are signals: nothing could pass or take the rollout back", n), "give at least one the role guardrail")
+	}
 }
 
 func textOr(v *value, fallback string) string {

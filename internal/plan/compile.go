@@ -10,9 +10,6 @@ import (
 	"sluice.dev/sdk/flag"
 )
 
-// digestTag names the algorithm of a plan's digest: a change of the plan's JSON form needs a new tag.
-const digestTag = "sluice-plan-v1"
-
 // Parse reads a rollout specification. file only names the text in findings. It returns every mistake it can see at once,
 // ordered by place; the plan is nil when one of them is an error. Fields this version does not act on are errors, never
 // ignored. Equal text gives an equal plan, digest and list of findings. src is neither kept nor changed.
@@ -70,12 +67,12 @@ func (c *compiler) compile() {
 
 // seal computes the digest over everything else.
 func (c *compiler) seal() {
-	canonical, err := flag.Canonical(c.plan)
+	body, err := c.plan.Body()
 	if err != nil {
 		c.fail(c.root, "plan.digest", "the plan has no canonical form: "+err.Error(), "report this text; it should have been refused before")
 		return
 	}
-	c.plan.Digest = flag.Digest(digestTag, canonical)
+	c.plan.Digest = flag.ContentDigest(body)
 }
 
 func (c *compiler) identity(spec *value) {

@@ -4,6 +4,8 @@
 package plan
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"sluice.dev/sdk/evidence"
@@ -120,6 +122,27 @@ type Rollback struct {
 // Options say what this installation accepts beyond the language itself.
 type Options struct {
 	AllowAlwaysValid bool // accept guardrails with test.kind always-valid; false refuses them as test.unsupported
+}
+
+// Body returns the canonical JSON of everything but the digest, whose SHA-256 the digest is: a plan is stored as its body
+// under its digest. Load reads it back.
+func (p *Plan) Body() ([]byte, error) {
+	plain := *p
+	plain.Digest = ""
+	return flag.Canonical(plain)
+}
+
+// Load reads a plan from its body and checks it against its digest.
+func Load(digest string, body []byte) (*Plan, error) {
+	if got := flag.ContentDigest(body); got != digest {
+		return nil, fmt.Errorf("plan %s: its content has digest %s", digest, got)
+	}
+	var p Plan
+	if err := json.Unmarshal(body, &p); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", digest, err)
+	}
+	p.Digest = digest
+	return &p, nil
 }
 
 // StageAt returns stage i, and false for an index outside the plan: -1 before the first stage, len(Stages) after the last.

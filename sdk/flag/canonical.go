@@ -17,7 +17,7 @@ const maxJSONDepth = 64
 // Canonical returns the JSON of v in the one form that digests are computed over (RFC 8785): members sorted by the UTF-16
 // code units of their keys, numbers as ECMAScript prints the double, no space, and strings with the fewest escapes.
 // Go's rules for JSON apply to v (tags, omitempty, Marshaler). It refuses what has no exact canonical form: NaN and
-// infinities, integers that a double would round (larger than 2^53, unless they already read as ECMAScript prints them),
+// infinities, integers that a double would round (beyond 2^53, unless they already read as ECMAScript prints them),
 // strings that are not valid UTF-8, a key twice in one object, and nesting deeper than 64.
 func Canonical(v any) ([]byte, error) {
 	var buf bytes.Buffer
@@ -55,6 +55,13 @@ func Digest(tag string, canonical []byte) string {
 	h.Write(canonical)
 	var sum [sha256.Size]byte
 	return "sha256:" + hex.EncodeToString(h.Sum(sum[:0]))
+}
+
+// ContentDigest returns "sha256:<hex>" over b alone: the name of content that is stored under its own digest, so that
+// anybody can check it with sha256sum.
+func ContentDigest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // canonicaliser writes the canonical form of what it reads. members is a stack shared by all levels.

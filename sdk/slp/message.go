@@ -127,7 +127,14 @@ type Seen struct {
 type HelloAnswer struct {
 	Epoch     uint64   `json:"epoch"`
 	Snapshot  Snapshot `json:"snapshot"`
-	ServerNow int64    `json:"serverNow"` // unix microseconds
+	PinKeys   []PinKey `json:"pinKeys,omitempty"` // current one first; two during rotation
+	ServerNow int64    `json:"serverNow"`         // unix microseconds
+}
+
+// PinKey signs request pins of an environment.
+type PinKey struct {
+	ID  string `json:"id"`
+	Key []byte `json:"key"`
 }
 
 // Ack stages.

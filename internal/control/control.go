@@ -1,0 +1,217 @@
+// Package control runs the engine: it gives it real time, makes its records durable, and only then carries out its
+// effects. It is the one writer of the store. Nothing here decides about statistics, policy or phases.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/store"
+)
+
+// Grants is what control needs of the grant path (package push).
+type Grants interface {
+	// Stop ends granting of the scope at once. It returns only when no answer under way can still grant it.
+	Stop(env, scope string)
+	// Publish shows a new view; it also undoes Stop for the scopes that the view grants.
+	Publish(v engine.View)
+	// Broadcast tells every member of the environment. It never blocks on a slow one.
+	Broadcast(env string, e slp.Event)
+	// Seen returns what is known of each boot, by environment.
+	Seen() map[string][]engine.Seen
+}
+
+// Config says what to run. Store, Grants and Version are required.
+type Config struct {
+	Store   store.Store
+	Grants  Grants
+	Version string        // of this binary; stands in every record
+	Tick    time.Duration // how often evidence, leases and deadlines are looked at; 0 means 200 ms
+	Log     *slog.Logger  // nil discards
+}
+
+// ErrStopped is the answer of a controller that has stopped or has not started.
+var ErrStopped = errors.New("controller is stopped")
+
+// Controller is a running engine.
+type Controller struct {
+	cfg   Config
+	inbox chan request
+	done  chan struct{}
+	wg    sync.WaitGroup
+
+	eng *engine.Engine // owned by loop
+}
+
+type request struct {
+	event engine.Event
+	read  func(*engine.Engine)
+	reply chan error
+}
+
+// inboxSize bounds what waits for the engine; a full inbox makes callers wait, it drops nothing.
+const inboxSize = 1024
+
+// Start recovers the engine from the store and runs it until Stop. The caller still owns the store.
+func Start(ctx context.Context, cfg Config) (*Controller, error) {
+	if cfg.Tick == 0 {
+		cfg.Tick = 200 * time.Millisecond
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{cfg: cfg, inbox: make(chan request, inboxSize), done: make(chan struct{})}
+	if err := c.recover(ctx); err != nil {
+		return nil, err
+	}
+	c.wg.Go(c.loop)
+	return c, nil
+}
+
+// Stop ends the loop and waits for it. Leases that were granted run out by themselves.
+func (c *Controller) Stop() {
+	close(c.done)
+	c.wg.Wait()
+}
+
+// Do applies one event and returns once it is durable, or its refusal.
+func (c *Controller) Do(ctx context.Context, ev engine.Event) error {
+	return c.send(ctx, request{event: ev, reply: make(chan error, 1)})
+}
+
+// Read runs f on the engine between two steps. f must not keep what it gets beyond values and immutable data.
+func (c *Controller) Read(ctx context.Context, f func(*engine.Engine)) error {
+	return c.send(ctx, request{read: f, reply: make(chan error, 1)})
+}
+
+func (c *Controller) send(ctx context.Context, r request) error {
+	select {
+	case c.inbox <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.done:
+		return ErrStopped
+	}
+	select {
+	case err := <-r.reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.done:
+		return ErrStopped
+	}
+}
+
+func (c *Controller) loop() {
+	ticker := time.NewTicker(c.cfg.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case r := <-c.inbox:
+			r.reply <- c.handle(r)
+		case <-ticker.C:
+			if err := c.step(engine.Tick{Seen: c.cfg.Grants.Seen()}); err != nil {
+				c.cfg.Log.Error("tick", "err", err)
+			}
+		}
+	}
+}
+
+func (c *Controller) handle(r request) error {
+	if r.read != nil {
+		r.read(c.eng)
+		return nil
+	}
+	return c.step(r.event)
+}
+
+// step: decide, append, act. When the append does not succeed the engine is ahead of what is durable, so it is thrown
+// away and recovered: better a second of silence than an effect that the log does not know.
+func (c *Controller) step(ev engine.Event) error {
+	out := c.eng.Step(time.Now(), ev)
+	for _, s := range out.Stop {
+		c.cfg.Grants.Stop(s.Env, s.Scope)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	if err := c.append(ctx, out); err != nil {
+		c.cfg.Log.Error("append", "err", err)
+		if rerr := c.recover(ctx); rerr != nil {
+			return fmt.Errorf("%w; recovering after it: %w", err, rerr)
+		}
+		return err
+	}
+	c.act(out)
+	return out.Err
+}
+
+// appendTimeout bounds one transaction; a disk that is slower than this is treated as one that refused.
+const appendTimeout = 30 * time.Second
+
+func (c *Controller) append(ctx context.Context, out engine.Output) error {
+	if out.Empty() {
+		return nil
+	}
+	b, err := c.batch(out)
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Store.Append(ctx, b)
+	return err
+}
+
+// act carries out the effects of a durable output. Views come first: whoever is told must be able to ask.
+func (c *Controller) act(out engine.Output) {
+	for _, rev := range out.Revisions {
+		c.publish(rev.Name)
+	}
+	for _, f := range out.Effects {
+		switch f.Kind {
+		case engine.Broadcast:
+			c.broadcast(f)
+		case engine.Horizon:
+			c.horizon(f)
+		}
+	}
+	for _, r := range out.Records {
+		c.cfg.Log.Info("record", "seq", r.Seq, "kind", r.Kind, "rollout", r.Rollout, "revision", r.Rev, "actor", r.Actor)
+	}
+}
+
+func (c *Controller) publish(env string) engine.View {
+	v, err := c.eng.View(env)
+	if err != nil {
+		panic("control: " + err.Error()) // the engine named the environment itself
+	}
+	c.cfg.Grants.Publish(v)
+	return v
+}
+
+func (c *Controller) broadcast(f engine.Effect) {
+	v := c.publish(f.Env)
+	e := v.Event
+	e.Kind, e.Prepare = f.Event.Kind, f.Event.Prepare
+	if f.Cause != nil {
+		if env, err := c.eng.Environment(f.Env); err == nil {
+			e.Delta = engine.Delta(*f.Cause, env)
+		}
+	}
+	c.cfg.Grants.Broadcast(f.Env, e)
+}
+
+// horizon: the floor is durable and shown; from this clock reading on no lease under the old floor can begin.
+func (c *Controller) horizon(f engine.Effect) {
+	c.publish(f.Env)
+	seen := c.cfg.Grants.Seen()[f.Env]
+	if err := c.step(engine.Revoked{Rollout: f.Rollout, Seen: seen}); err != nil {
+		c.cfg.Log.Error("horizon", "rollout", f.Rollout, "err", err)
+	}
+}

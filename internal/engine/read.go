@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/revision"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+// Rollout returns the status of one rollout.
+func (e *Engine) Rollout(name string) (rollout.Status, error) {
+	r, err := e.run(name)
+	if err != nil {
+		return rollout.Status{}, err
+	}
+	return rollout.Status{State: r.state, Plan: r.plan, Report: r.report, Barrier: r.proof, Unwind: maps.Clone(r.unwind), Second: r.second}, nil
+}
+
+// Rollouts returns the states of all rollouts, by name.
+func (e *Engine) Rollouts() []rollout.State {
+	out := make([]rollout.State, 0, len(e.runs))
+	for _, name := range e.names() {
+		out = append(out, e.runs[name].state)
+	}
+	return out
+}
+
+// Envs lists the environments, by name.
+func (e *Engine) Envs() []string { return slices.Sorted(maps.Keys(e.envs)) }
+
+// Environment returns an environment's configuration.
+func (e *Engine) Environment(name string) (revision.Env, error) {
+	env, err := e.env(name)
+	if err != nil {
+		return revision.Env{}, err
+	}
+	return env.rev, nil
+}
+
+// Component is one boot as people see it.
+type Component struct {
+	Component string            `json:"component"`
+	Instance  string            `json:"instance"`
+	Boot      string            `json:"boot"`
+	Class     string            `json:"class"`
+	Status    string            `json:"status"` // live, silent, gone
+	Impl      string            `json:"impl,omitempty"`
+	Joined    time.Time         `json:"joined"`
+	Renewed   time.Time         `json:"renewed"`
+	Acked     map[string]uint64 `json:"acked,omitempty"`  // scope -> revision acknowledged as activated
+	Leases    []string          `json:"leases,omitempty"` // scopes whose lease may still run
+}
+
+// Components lists the members of an environment.
+func (e *Engine) Components(name string) ([]Component, error) {
+	env, err := e.env(name)
+	if err != nil {
+		return nil, err
+	}
+	out := []Component{}
+	for _, m := range env.fleet.Sorted() {
+		c := Component{
+			Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, Impl: m.Caps.Impl,
+			Joined: m.Joined, Renewed: m.Renewed.UTC(), Acked: map[string]uint64{}, Status: "silent",
+		}
+		for scope, stages := range m.Acked {
+			c.Acked[scope] = stages[slp.StageActivated].Rev
+		}
+		for scope, at := range m.Granted {
+			if s, ok := env.rev.Scopes[scope]; ok && e.now.Sub(at) < fleet.Y(s.TTL) {
+				c.Leases = append(c.Leases, scope)
+			}
+		}
+		slices.Sort(c.Leases)
+		switch {
+		case !m.Bye.IsZero():
+			c.Status = "gone"
+		case m.Live(10*time.Second, e.now):
+			c.Status = "live"
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// Now is the latest time the engine has seen.
+func (e *Engine) Now() time.Time { return e.now }
+
+// Seq is the sequence of the last record.
+func (e *Engine) Seq() uint64 { return e.seq }

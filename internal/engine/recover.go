@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"sluice.dev/sdk/evidence"
+	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/plan"
+	"sluice.dev/sluice/internal/revision"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+// Stored is everything a new leadership starts from.
+type Stored struct {
+	Seq     uint64 // of the last record
+	At      time.Time
+	Envs    []revision.Env
+	Members map[string][]*fleet.Member // environment -> boots
+	Runs    []StoredRun
+}
+
+// StoredRun is one rollout as it was stored.
+type StoredRun struct {
+	Plan       *plan.Plan
+	Before     revision.Objects // content under State.DigestBefore; nil before it opened
+	Checkpoint []byte
+	Evidence   []evidence.Second // after the checkpoint, ascending
+}
+
+// Recover builds the engine of a new leadership. It steps the stored seconds after each checkpoint again, which can
+// decide nothing new: a decision is stored together with the checkpoint after it. The Output re-arms what was under way:
+// preparing, the horizon of a revoke. Time that passed without a leader is a gap: no verdict comes from it.
+func Recover(version string, epoch uint64, now time.Time, st Stored) (*Engine, Output, error) {
+	e := New(version, epoch, now)
+	e.seq = st.Seq
+	if st.At.After(e.now) {
+		e.now = st.At
+	}
+	for _, env := range st.Envs {
+		f := fleet.New(e.now)
+		for _, m := range st.Members[env.Name] {
+			f.Add(m)
+		}
+		e.envs[env.Name] = &environment{rev: env, fleet: f}
+	}
+	var o Output
+	for _, sr := range st.Runs {
+		if err := e.restore(&o, sr); err != nil {
+			return nil, Output{}, fmt.Errorf("recover rollout %s: %w", sr.Plan.Name, err)
+		}
+	}
+	o.Wake = e.wake()
+	return e, o, nil
+}
+
+func (e *Engine) restore(o *Output, sr StoredRun) error {
+	var s saved
+	if err := json.Unmarshal(sr.Checkpoint, &s); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	r := e.newRun(sr.Plan, s.State)
+	if err := json.Unmarshal(s.Judge, r.judge); err != nil {
+		return fmt.Errorf("checkpoint of the judge: %w", err)
+	}
+	if err := json.Unmarshal(s.Intake, r.intake); err != nil {
+		return fmt.Errorf("checkpoint of the intake: %w", err)
+	}
+	r.before, r.second, r.marked = sr.Before, s.Second, e.now
+	if s.Seen != nil {
+		r.seen = s.Seen
+	}
+	e.runs[sr.Plan.Name] = r
+	var replay Output
+	for _, sec := range sr.Evidence {
+		if err := e.apply(&replay, r, sec); err != nil {
+			return err
+		}
+	}
+	if len(replay.Records) != 0 {
+		return fmt.Errorf("the stored evidence after second %d decides %q, the log does not: the store is damaged or was written by another version",
+			s.Second, replay.Records[0].Kind)
+	}
+	if s.State.Phase.Terminal() {
+		return nil
+	}
+	r.intake.Resume(r.second)
+	if r.second != 0 {
+		r.intake.Gap(r.second+1, e.now.Unix())
+	}
+	return e.resume(o, r)
+}
+
+// resume does again what may have been cut off between a commit and its effects; each effect is idempotent.
+func (e *Engine) resume(o *Output, r *run) error {
+	env, err := e.env(r.plan.Environment)
+	if err != nil {
+		return err
+	}
+	for _, m := range env.fleet.Members {
+		if m.Bye.IsZero() {
+			r.intake.Expect(m.Boot, m.Instance, e.now.Unix())
+		}
+	}
+	switch s := r.state; {
+	case s.Phase == rollout.Progressing && s.Sub == rollout.Arming:
+		return e.arm(o, env, r)
+	case s.Sub == rollout.Revoking && s.Floor == 0:
+		o.Stop = append(o.Stop, ScopeRef{Env: env.rev.Name, Scope: r.plan.Name})
+		o.Effects = append(o.Effects, Effect{Kind: Horizon, Env: env.rev.Name, Rollout: r.plan.Name})
+	}
+	return nil
+}
+
+// CheckpointState returns the rollout's state in a stored checkpoint.
+func CheckpointState(body []byte) (rollout.State, error) {
+	var s saved
+	if err := json.Unmarshal(body, &s); err != nil {
+		return rollout.State{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	return s.State, nil
+}
+
+// Epoch is the leadership's fencing number.
+func (e *Engine) Epoch() uint64 { return e.epoch }

@@ -1,0 +1,244 @@
+package engine
+
+import (
+	"encoding/json"
+	"time"
+
+	"sluice.dev/sdk/evidence"
+	"sluice.dev/sdk/flag"
+	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/revision"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+// Tick lets time act: seconds of evidence close and are judged, barriers and deadlines are looked at, members that
+// stopped renewing lapse. Control sends one several times a second; Seen is what the grant path knows.
+type Tick struct {
+	Seen map[string][]Seen // environment -> boots
+}
+
+func (t Tick) apply(e *Engine, o *Output) error {
+	for name, seen := range t.Seen {
+		if env, ok := e.envs[name]; ok {
+			env.note(seen)
+		}
+	}
+	for _, name := range e.names() {
+		r := e.runs[name]
+		if r.state.Phase.Terminal() {
+			continue
+		}
+		env := e.envs[r.plan.Environment]
+		e.lapse(env, r)
+		if err := e.evidence(o, r); err != nil {
+			return err
+		}
+		if err := e.barriers(o, r); err != nil {
+			return err
+		}
+	}
+	e.forget(o)
+	return nil
+}
+
+// lapse tells the intake of boots that have stopped renewing: their seconds close without them from there on.
+func (e *Engine) lapse(env *environment, r *run) {
+	for _, m := range env.fleet.Members {
+		if m.Bye.IsZero() && !m.Live(r.plan.Rollback.LeaseTTL, e.now) {
+			last := m.Renewed
+			if last.IsZero() {
+				last = env.fleet.Started
+			}
+			r.intake.Lapsed(m.Boot, last.Add(r.plan.Rollback.LeaseTTL).Unix())
+		}
+	}
+}
+
+// forget removes members that ended long ago.
+func (e *Engine) forget(o *Output) {
+	for name, env := range e.envs {
+		for boot, m := range env.fleet.Members {
+			last := m.Renewed
+			if m.Bye.After(last) {
+				last = m.Bye
+			}
+			if m.Joined.After(last) {
+				last = m.Joined
+			}
+			if e.now.Sub(last) > fleet.Forget {
+				delete(env.fleet.Members, boot)
+				o.Members = append(o.Members, MemberChange{Env: name, Member: m, Gone: true})
+			}
+		}
+	}
+}
+
+// checkpointEvery is how often the judge's state is stored when nothing is decided.
+const checkpointEvery = 60 * time.Second
+
+// evidence closes what can be closed, judges it second by second and feeds the reports.
+func (e *Engine) evidence(o *Output, r *run) error {
+	if r.state.Revision == 0 {
+		return nil
+	}
+	for _, sec := range r.intake.Close(e.now) {
+		if err := e.judge(o, r, sec); err != nil {
+			return err
+		}
+		if r.state.Phase.Terminal() {
+			return nil
+		}
+	}
+	if e.now.Sub(r.marked) >= checkpointEvery {
+		e.checkpoint(o, r)
+	}
+	if hard := judge.Open(r.plan.Judge, r.judge, r.intake.OpenBlocks(), e.now); hard.Action != "" && r.state.Judged() {
+		r.report = hard
+		return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &hard})
+	}
+	return nil
+}
+
+func (e *Engine) judge(o *Output, r *run, sec evidence.Second) error {
+	o.Evidence = append(o.Evidence, Evidence{Rollout: r.plan.Name, Second: sec})
+	return e.apply(o, r, sec)
+}
+
+// apply judges one stored second; recovery calls it again for seconds after the checkpoint, with the same result.
+func (e *Engine) apply(o *Output, r *run, sec evidence.Second) error {
+	r.second = sec.At
+	r.report = judge.Step(r.plan.Judge, r.judge, sec)
+	return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &r.report, Observed: r.observed(sec)})
+}
+
+// fresh bounds the age of an arm's last observation for a second to count as observed.
+const fresh = 60
+
+// observed is how much bake time a second is worth: one second when the members that should report it did and every arm
+// that should have data is fresh, else nothing. Clock jumps, gaps and downtime thus never shorten a bake.
+func (r *run) observed(sec evidence.Second) time.Duration {
+	for _, b := range sec.Blocks {
+		if b.N > 0 && b.Revision == r.state.Revision {
+			r.seen[b.Assigned] = sec.At
+		}
+	}
+	if sec.Gap || sec.At < r.state.StageSince.Unix() || float64(sec.Through) < 0.95*float64(sec.Members) {
+		return 0
+	}
+	arms := []string{evidence.ArmBaseline}
+	if r.state.Exposure > 0 {
+		arms = append(arms, evidence.ArmExposed)
+	}
+	for _, arm := range arms {
+		if at, ok := r.seen[arm]; !ok || sec.At-at > fresh || at < r.state.StageSince.Unix() {
+			return 0
+		}
+	}
+	return time.Second
+}
+
+// saved is the stored form of a run's derived state.
+type saved struct {
+	State  rollout.State    `json:"state"`
+	Judge  json.RawMessage  `json:"judge"`
+	Intake json.RawMessage  `json:"intake"`
+	Seen   map[string]int64 `json:"seen"`
+	Second int64            `json:"second"`
+}
+
+func (e *Engine) checkpoint(o *Output, r *run) {
+	body := mustJSON(saved{State: r.state, Judge: mustJSON(r.judge), Intake: mustJSON(r.intake), Seen: r.seen, Second: r.second})
+	r.marked = e.now
+	o.Checkpoints = append(o.Checkpoints, Checkpoint{Rollout: r.plan.Name, Second: r.second, Body: body})
+}
+
+// artifactOf names a value by the SHA-256 of its canonical JSON.
+func artifactOf(kind string, v any) Artifact {
+	b, err := flag.Canonical(v)
+	if err != nil {
+		panic("engine: " + kind + " has no canonical JSON: " + err.Error())
+	}
+	return Artifact{Digest: flag.ContentDigest(b), Kind: kind, Body: b}
+}
+
+// blocksOf picks one rollout's blocks.
+func blocksOf(q slp.EvidenceRequest, rollout string) []evidence.Block {
+	var out []evidence.Block
+	for _, b := range q.Blocks {
+		if b.Rollout == rollout {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// View is what the grant path answers from: immutable, published by control after each commit.
+type View struct {
+	Env    string
+	Epoch  uint64
+	Head   slp.Head
+	Floors map[string]uint64
+	Leases map[string]time.Duration // scopes that may be granted
+	Event  slp.Event                // the level-triggered part of every watch event
+	Config revision.Env             // what Head names; immutable
+}
+
+// View returns the grant view of an environment.
+func (e *Engine) View(name string) (View, error) {
+	env, err := e.env(name)
+	if err != nil {
+		return View{}, err
+	}
+	v := View{
+		Env: name, Epoch: e.epoch, Head: slp.Head{Rev: env.rev.Number, Digest: env.rev.Digest},
+		Floors: map[string]uint64{}, Leases: map[string]time.Duration{}, Config: env.rev,
+	}
+	ev := slp.Event{Epoch: e.epoch, Head: v.Head, Committed: map[string]uint64{}, Floors: v.Floors, Unwind: map[string]string{}}
+	for scope, s := range env.rev.Scopes {
+		if !s.Leased {
+			continue
+		}
+		ev.Committed[scope] = s.Rev
+		if f := env.rev.Floors[scope]; f != 0 {
+			v.Floors[scope] = f
+		}
+		if r, ok := e.runs[scope]; ok {
+			if r.state.Exposed() {
+				v.Leases[scope] = s.TTL
+			}
+			if class := r.unwindClass(); class != "" {
+				ev.Unwind[scope] = class
+			}
+		}
+	}
+	v.Event = ev
+	return v, nil
+}
+
+// Snapshot returns an environment's configuration as members load it.
+func Snapshot(env revision.Env) slp.Snapshot {
+	s := slp.Snapshot{
+		Env: env.Name, Head: slp.Head{Rev: env.Number, Digest: env.Digest},
+		Scopes: map[string]slp.ScopeMeta{}, Objects: env.Objects(),
+	}
+	for name, sc := range env.Scopes {
+		s.Scopes[name] = slp.ScopeMeta{Rev: sc.Rev, Digest: sc.Digest, Leased: sc.Leased, TTLMs: sc.TTL.Milliseconds()}
+	}
+	return s
+}
+
+// Delta returns the change from one revision to the next.
+func Delta(from, to revision.Env) *slp.Delta {
+	d := &slp.Delta{Base: from.Digest, Scopes: Snapshot(to).Scopes, Upsert: map[string]json.RawMessage{}}
+	for _, line := range revision.Diff(from, to) {
+		path := line.Scope + "/" + line.Path
+		if line.New == nil {
+			d.Delete = append(d.Delete, path)
+		} else {
+			d.Upsert[path] = line.New
+		}
+	}
+	return d
+}

@@ -1,0 +1,65 @@
+package fleet
+
+import (
+	"time"
+
+	"sluice.dev/sdk/slp"
+)
+
+// Arming says whether a scope's next content may be committed.
+type Arming struct {
+	Ready   bool
+	Refusal *slp.Prepared // a member's typed refusal, with Member
+	Member  string        // instance that refused
+	Missing []string      // instances that have not answered
+	Absent  []string      // components of the bundle without any live member
+}
+
+// minPrepared is the share of live instances of each component that must hold the content (contract 2).
+const minPrepared = 0.99
+
+// Arm judges the answers to a prepare. components are those of the bundle: none may be absent. A member that is not live
+// does not count: it serves the baseline until it has caught up.
+func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string, now time.Time) Arming {
+	var a Arming
+	live, prepared := map[string]int{}, map[string]int{}
+	for _, m := range f.Sorted() {
+		if !m.Live(ttl, now) {
+			continue
+		}
+		live[m.Component]++
+		got, ok := m.Prepared[scope]
+		switch {
+		case ok && got.Digest == digest && got.Reject != nil:
+			a.Refusal, a.Member = &got, m.Instance
+		case ok && got.Digest == digest:
+			prepared[m.Component]++
+		default:
+			a.Missing = append(a.Missing, m.Instance)
+		}
+	}
+	a.Ready = a.Refusal == nil
+	for _, c := range components {
+		if live[c] == 0 {
+			a.Absent = append(a.Absent, c)
+			a.Ready = false
+		}
+	}
+	for c, n := range live {
+		if float64(prepared[c]) < minPrepared*float64(n) {
+			a.Ready = false
+		}
+	}
+	return a
+}
+
+// Activated reports whether every live member has the scope at or above rev in force, and lists those that lag.
+func (f *Fleet) Activated(scope string, rev uint64, ttl time.Duration, now time.Time) (bool, []string) {
+	var lag []string
+	for _, m := range f.Sorted() {
+		if m.Live(ttl, now) && m.Acked[scope][slp.StageActivated].Rev < rev {
+			lag = append(lag, m.Instance)
+		}
+	}
+	return len(lag) == 0, lag
+}

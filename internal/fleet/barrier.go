@@ -1,0 +1,200 @@
+package fleet
+
+import (
+	"slices"
+	"time"
+
+	"sluice.dev/sdk/slp"
+)
+
+// How a member stands in a barrier.
+const (
+	ByAck   = "acked"    // acknowledged the floor, and drained
+	ByLapse = "lapsed"   // its lease has run out, and its open requests with it
+	ByBye   = "bye"      // stopped evaluating
+	Waiting = "waiting"  // neither yet
+	NoLease = "unleased" // holds no lease: nothing can be proven about it
+)
+
+// Line is one boot's place in a barrier.
+type Line struct {
+	Component string    `json:"component"`
+	Instance  string    `json:"instance"`
+	Boot      string    `json:"boot"`
+	Class     string    `json:"class"`
+	How       string    `json:"how"`
+	Rev       uint64    `json:"rev,omitempty"`  // revision acknowledged
+	At        time.Time `json:"at,omitzero"`    // when it was proven
+	Until     time.Time `json:"until,omitzero"` // when it will be proven at the latest
+}
+
+// Proof is the result of a barrier: every line proven or the first that is not.
+type Proof struct {
+	Scope    string    `json:"scope"`
+	Floor    uint64    `json:"floor"`
+	Horizon  time.Time `json:"horizon"` // latest end of any lease given before the revoke
+	Lines    []Line    `json:"lines"`
+	Counts   Counts    `json:"components"`
+	Complete bool      `json:"complete"`
+	At       time.Time `json:"at,omitzero"` // when the last line was proven
+	Next     time.Time `json:"-"`           // when looking again can change the answer by itself; zero: only an ack can
+}
+
+// Counts says how many instances were proven in which way.
+type Counts struct {
+	Total    int `json:"total"`
+	Acked    int `json:"acked"`
+	Lapsed   int `json:"lapsed"`
+	Fenced   int `json:"fenced"`
+	Unproven int `json:"unproven"`
+}
+
+// Exposed lists the classes that the exposure-off barrier covers; stores and writers unwind after it.
+var Exposed = []string{slp.ClassReader, slp.ClassRouter, slp.ClassHost}
+
+// UnwindOrder lists the classes that go back after exposure is off, in order.
+var UnwindOrder = []string{slp.ClassStore, slp.ClassWriter}
+
+// Revoke says what a barrier waits for.
+type Revoke struct {
+	Scope string
+	Floor uint64
+	Y     time.Duration // of the largest lease granted for the scope
+	At    time.Time     // clock read after the revoke was durable and the grant path showed it
+	Drain time.Duration // raises a member's W, never lowers it
+}
+
+// Horizon is when every lease given before the revoke has ended.
+func (r Revoke) Horizon() time.Time { return r.At.Add(r.Y) }
+
+// Barrier decides which members of the classes are proven not to serve the scope below its floor any more. A member is
+// proven when it acknowledged `activated` and `drained` at or above the floor, W after it acknowledged `activated` alone,
+// when it said Bye, or W after its lease lapsed. Members that joined after the revoke never held the revoked value: they
+// are not part of it.
+func (f *Fleet) Barrier(r Revoke, classes []string, now time.Time) Proof {
+	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true}
+	for _, m := range f.Sorted() {
+		if !slices.Contains(classes, m.Class) || m.Joined.After(r.At) || f.forgotten(m, r) {
+			continue
+		}
+		line := m.line(r, now)
+		p.Lines = append(p.Lines, line)
+		if line.How == Waiting {
+			p.Complete = false
+			if !line.Until.IsZero() && (p.Next.IsZero() || line.Until.Before(p.Next)) {
+				p.Next = line.Until
+			}
+		} else if line.At.After(p.At) {
+			p.At = line.At
+		}
+	}
+	if !p.Complete {
+		p.At = time.Time{}
+	} else if p.At.IsZero() {
+		p.At = now.UTC()
+	}
+	p.Counts = Count(p.Lines)
+	return p
+}
+
+// forgotten: a boot that said Bye, or whose leases all ended, before the revoke cannot have served the revoked value since.
+func (f *Fleet) forgotten(m *Member, r Revoke) bool {
+	if !m.Bye.IsZero() && m.Bye.Before(r.At) {
+		return true
+	}
+	g, ok := m.Granted[r.Scope]
+	if ok {
+		return g.Add(r.Y + m.w(r)).Before(r.At)
+	}
+	return f.Started.Add(r.Y + m.w(r)).Before(r.At) // no lease from this leadership, and any earlier one has ended
+}
+
+func (m *Member) w(r Revoke) time.Duration { return max(m.W, r.Drain) }
+
+func (m *Member) line(r Revoke, now time.Time) Line {
+	l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
+	activated, ok := m.Acked[r.Scope][slp.StageActivated]
+	lapsed := m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r))
+	if ok && activated.Rev >= r.Floor {
+		l.Rev = activated.Rev
+		if drained := m.Acked[r.Scope][slp.StageDrained]; drained.Rev >= r.Floor {
+			l.How, l.At = ByAck, later(activated.At, drained.At)
+			return l
+		}
+		if until := activated.At.Add(m.w(r)); until.Before(lapsed) {
+			return l.by(ByAck, until, now)
+		}
+	}
+	if !m.Bye.IsZero() {
+		l.How, l.At = ByBye, m.Bye
+		return l
+	}
+	return l.by(ByLapse, lapsed, now)
+}
+
+func (l Line) by(how string, at, now time.Time) Line {
+	if now.Before(at) {
+		l.Until = at.UTC()
+		return l
+	}
+	l.How, l.At = how, at.UTC()
+	return l
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a.UTC()
+	}
+	return b.UTC()
+}
+
+// Unwound decides whether the members of one class have gone back: each acknowledged `drained` at or above the floor,
+// said Bye, or its lease has run out (it holds nothing then and starts from the head when it comes back).
+func (f *Fleet) Unwound(r Revoke, class string, now time.Time) Proof {
+	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true, At: r.At.UTC()}
+	for _, m := range f.Sorted() {
+		if m.Class != class || m.Joined.After(r.At) || f.forgotten(m, r) {
+			continue
+		}
+		l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
+		drained := m.Acked[r.Scope][slp.StageDrained]
+		switch {
+		case drained.Rev >= r.Floor:
+			l.How, l.Rev, l.At = ByAck, drained.Rev, drained.At
+		case !m.Bye.IsZero():
+			l.How, l.At = ByBye, m.Bye
+		case m.Renewed.IsZero() || now.Sub(m.Renewed) >= r.Y:
+			l = l.by(ByLapse, m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r)), now)
+		}
+		p.Lines = append(p.Lines, l)
+		if l.How == Waiting {
+			p.Complete = false
+		} else if l.At.After(p.At) {
+			p.At = l.At
+		}
+	}
+	p.Counts = Count(p.Lines)
+	return p
+}
+
+// Count counts instances, not boots: an instance is acked when all its boots are, lapsed when one had to lapse.
+func Count(lines []Line) Counts {
+	worst := map[[2]string]int{}
+	rank := map[string]int{ByAck: 1, ByBye: 1, ByLapse: 2, Waiting: 3}
+	for _, l := range lines {
+		k := [2]string{l.Component, l.Instance}
+		worst[k] = max(worst[k], rank[l.How])
+	}
+	c := Counts{Total: len(worst)}
+	for _, w := range worst {
+		switch w {
+		case 1:
+			c.Acked++
+		case 2:
+			c.Lapsed++
+		default:
+			c.Unproven++
+		}
+	}
+	return c
+}

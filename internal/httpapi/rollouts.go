@@ -1,0 +1,254 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/plan"
+	"sluice.dev/sluice/internal/policy"
+	"sluice.dev/sluice/internal/report"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+// RolloutRow is a rollout in a list.
+type RolloutRow struct {
+	Name     string    `json:"name"`
+	Env      string    `json:"env"`
+	Phase    string    `json:"phase"`
+	Where    string    `json:"where" doc:"phase and sub-phase or pause reason, in words"`
+	Stage    string    `json:"stage"`
+	Exposure float64   `json:"exposure" doc:"percent of the stage's cohort"`
+	Started  time.Time `json:"started"`
+	Sentence string    `json:"sentence"`
+}
+
+// RolloutView is everything there is to see of one rollout.
+type RolloutView struct {
+	RolloutRow
+	Status rollout.Status `json:"status"`
+}
+
+func view(st rollout.Status) RolloutView {
+	return RolloutView{Status: st, RolloutRow: RolloutRow{
+		Name: st.State.Name, Env: st.State.Env, Phase: string(st.State.Phase), Where: report.Where(st.State),
+		Stage: report.StageName(st.Plan, st.State), Exposure: float64(st.State.Exposure) / 1000,
+		Started: st.State.Started, Sentence: report.State(st),
+	}}
+}
+
+type nameInput struct {
+	Name string `path:"name" maxLength:"128"`
+}
+
+// ApplyBody is a spec as text.
+type ApplyBody struct {
+	Source string `json:"source" doc:"the YAML text: kind Rollout or Flag" maxLength:"1048576"`
+	File   string `json:"file,omitempty" doc:"name used in findings" maxLength:"512"`
+	DryRun bool   `json:"dryRun,omitempty" doc:"say what would happen, change nothing"`
+	Reason string `json:"reason,omitempty" maxLength:"1000"`
+}
+
+// Applied is the answer to an apply.
+type Applied struct {
+	Kind     string         `json:"kind"`
+	Name     string         `json:"name"`
+	Digest   string         `json:"digest,omitempty"`
+	Changed  bool           `json:"changed"`
+	Findings []plan.Finding `json:"findings" doc:"warnings and notes"`
+}
+
+// ActBody is a person's reason.
+type ActBody struct {
+	Reason string `json:"reason,omitempty" maxLength:"1000"`
+	Full   bool   `json:"full,omitempty" doc:"promote: straight to the last stage"`
+}
+
+func (a *API) rollouts() {
+	huma.Register(a.huma, op("list-rollouts", http.MethodGet, "/v1/rollouts", "List rollouts", "rollouts"), a.listRollouts)
+	huma.Register(a.huma, op("get-rollout", http.MethodGet, "/v1/rollouts/{name}", "Show one rollout", "rollouts"), a.getRollout)
+	huma.Register(a.huma, op("apply", http.MethodPost, "/v1/apply", "Submit a Rollout or a Flag", "rollouts"), a.apply)
+	huma.Register(a.huma, op("lint", http.MethodPost, "/v1/lint", "Check a Rollout spec", "rollouts"), a.lint)
+	huma.Register(a.huma, op("why", http.MethodGet, "/v1/rollouts/{name}/why", "Why the rollout stands where it stands", "rollouts"), a.why)
+	huma.Register(a.huma, op("proof", http.MethodGet, "/v1/rollouts/{name}/proof", "Proof document for offline checking", "rollouts"), a.proof)
+	for verb, kind := range map[string]rollout.Kind{
+		"promote": rollout.Promote, "pause": rollout.PauseIt, "resume": rollout.Resume, "rollback": rollout.Rollback, "cancel": rollout.Cancel,
+	} {
+		huma.Register(a.huma, op(verb, http.MethodPost, "/v1/rollouts/{name}/"+verb, "Act: "+verb, "rollouts"), a.act(kind, policy.Action(verb)))
+	}
+}
+
+type listOutput struct {
+	Body struct {
+		Rollouts []RolloutRow `json:"rollouts"`
+	}
+}
+
+func (a *API) listRollouts(ctx context.Context, _ *struct{}) (*listOutput, error) {
+	out := &listOutput{}
+	out.Body.Rollouts = []RolloutRow{}
+	err := a.cfg.Controller.Read(ctx, func(e *engine.Engine) {
+		for _, s := range e.Rollouts() {
+			if st, err := e.Rollout(s.Name); err == nil {
+				out.Body.Rollouts = append(out.Body.Rollouts, view(st).RolloutRow)
+			}
+		}
+	})
+	return out, a.fail(err)
+}
+
+func (a *API) status(ctx context.Context, name string) (st rollout.Status, err error) {
+	if rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { st, err = e.Rollout(name) }); rerr != nil {
+		return st, rerr
+	}
+	return st, err
+}
+
+type rolloutOutput struct {
+	Body RolloutView
+}
+
+func (a *API) getRollout(ctx context.Context, in *nameInput) (*rolloutOutput, error) {
+	st, err := a.status(ctx, in.Name)
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return &rolloutOutput{Body: view(st)}, nil
+}
+
+type applyInput struct{ Body ApplyBody }
+type applyOutput struct{ Body Applied }
+
+func (a *API) apply(ctx context.Context, in *applyInput) (*applyOutput, error) {
+	kind, err := plan.KindOf([]byte(in.Body.Source))
+	if err != nil {
+		return nil, problem(http.StatusUnprocessableEntity, "spec.kind", "start the file with apiVersion and kind", "%v", err)
+	}
+	if kind == "Flag" {
+		return a.applyFlag(ctx, in.Body)
+	}
+	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source), planOptions)
+	if p == nil {
+		return nil, specProblem(findings)
+	}
+	actor, err := a.allow(ctx, policy.Apply, p.Environment, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := &applyOutput{Body: Applied{Kind: kind, Name: p.Name, Digest: p.Digest, Findings: orEmpty(findings)}}
+	if in.Body.DryRun {
+		var cerr error
+		if err := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { cerr = e.Check(p) }); err != nil {
+			return nil, a.fail(err)
+		}
+		return out, a.fail(cerr)
+	}
+	if err := a.cfg.Controller.Do(ctx, engine.Apply{Plan: p, Actor: actor.Name, Reason: in.Body.Reason}); err != nil {
+		return nil, a.fail(err)
+	}
+	out.Body.Changed = true
+	return out, nil
+}
+
+func specProblem(findings []plan.Finding) *Problem {
+	errs := 0
+	for _, f := range findings {
+		if f.Severity == plan.SevError {
+			errs++
+		}
+	}
+	p := problem(http.StatusUnprocessableEntity, "spec.invalid", "mend each finding", "the spec has %d errors", errs)
+	p.Findings = findings
+	return p
+}
+
+func orEmpty(f []plan.Finding) []plan.Finding {
+	if f == nil {
+		return []plan.Finding{}
+	}
+	return f
+}
+
+type lintOutput struct {
+	Body struct {
+		OK       bool           `json:"ok"`
+		Digest   string         `json:"digest,omitempty"`
+		Findings []plan.Finding `json:"findings"`
+	}
+}
+
+func (a *API) lint(_ context.Context, in *applyInput) (*lintOutput, error) {
+	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source), planOptions)
+	out := &lintOutput{}
+	out.Body.OK, out.Body.Findings = p != nil, orEmpty(findings)
+	if p != nil {
+		out.Body.Digest = p.Digest
+	}
+	return out, nil
+}
+
+type actInput struct {
+	nameInput
+	Body ActBody
+}
+
+func (a *API) act(kind rollout.Kind, action policy.Action) func(context.Context, *actInput) (*rolloutOutput, error) {
+	return func(ctx context.Context, in *actInput) (*rolloutOutput, error) {
+		st, err := a.status(ctx, in.Name)
+		if err != nil {
+			return nil, a.fail(err)
+		}
+		actor, err := a.allow(ctx, action, st.State.Env, in.Name)
+		if err != nil {
+			return nil, err
+		}
+		ev := engine.Command{Rollout: in.Name, Kind: kind, Full: in.Body.Full, Actor: actor.Name, Reason: in.Body.Reason}
+		if err := a.cfg.Controller.Do(ctx, ev); err != nil {
+			return nil, a.fail(err)
+		}
+		return a.getRollout(ctx, &nameInput{Name: in.Name})
+	}
+}
+
+// WhyBody explains where a rollout stands.
+type WhyBody struct {
+	Sentence string          `json:"sentence"`
+	Cause    *rollout.Cause  `json:"cause,omitempty"`
+	Verdicts []judge.Verdict `json:"verdicts" doc:"of the last judged second, one per lane"`
+	Lines    []string        `json:"lines" doc:"the verdicts in words"`
+}
+
+type whyOutput struct{ Body WhyBody }
+
+func (a *API) why(ctx context.Context, in *nameInput) (*whyOutput, error) {
+	st, err := a.status(ctx, in.Name)
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	out := &whyOutput{Body: WhyBody{Sentence: report.State(st), Cause: st.State.Cause, Verdicts: []judge.Verdict{}, Lines: []string{}}}
+	for _, v := range st.Report.Verdicts {
+		out.Body.Verdicts = append(out.Body.Verdicts, v)
+		out.Body.Lines = append(out.Body.Lines, report.Mark(v.Result)+"  "+judge.Sentence(v))
+	}
+	return out, nil
+}
+
+type rawOutput struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (a *API) proof(ctx context.Context, in *nameInput) (*rawOutput, error) {
+	if _, err := a.status(ctx, in.Name); err != nil {
+		return nil, a.fail(err)
+	}
+	doc, err := a.cfg.Prover.Proof(ctx, in.Name)
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	return &rawOutput{ContentType: "application/json", Body: doc}, nil
+}

@@ -1,0 +1,161 @@
+package push
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"sluice.dev/sdk/slp"
+)
+
+// hub fans the events of one environment out to its watchers. An event is encoded once.
+type hub struct {
+	mu       sync.Mutex
+	n        uint64
+	watchers map[*watcher]struct{}
+}
+
+// watcher is one held stream. A slow one loses its queue and gets one state event instead: every event is
+// level-triggered, so nothing is missed.
+type watcher struct {
+	mu      sync.Mutex
+	queue   [][]byte
+	resync  bool
+	arrived chan struct{}
+}
+
+// maxQueue bounds what waits for one slow reader.
+const maxQueue = 32
+
+func newHub() *hub { return &hub{watchers: map[*watcher]struct{}{}} }
+
+func (h *hub) join() *watcher {
+	w := &watcher{arrived: make(chan struct{}, 1), resync: true}
+	w.arrived <- struct{}{}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watchers[w] = struct{}{}
+	return w
+}
+
+func (h *hub) leave(w *watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.watchers, w)
+}
+
+// broadcast queues an event for every watcher and never waits for one.
+func (h *hub) broadcast(e slp.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n++
+	frame := encode(e, h.n)
+	for w := range h.watchers {
+		w.push(frame)
+	}
+}
+
+func (w *watcher) push(frame []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) >= maxQueue {
+		w.queue, w.resync = nil, true
+	}
+	w.queue = append(w.queue, frame)
+	select {
+	case w.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) take() (frames [][]byte, resync bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	frames, resync = w.queue, w.resync
+	w.queue, w.resync = nil, false
+	return frames, resync
+}
+
+// encode returns one server-sent event. JSON has no raw line ends, so one data line holds it.
+func encode(e slp.Event, n uint64) []byte {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic("push: event has no JSON: " + err.Error()) // our own types
+	}
+	return fmt.Appendf(nil, "id: %d.%d\nevent: %s\ndata: %s\n\n", e.Epoch, n, e.Kind, body)
+}
+
+// pingEvery is how often a quiet stream shows that it lives: a third of the shortest lease, at most 5 s.
+func pingEvery(leases map[string]time.Duration) time.Duration {
+	every := 5 * time.Second
+	for _, ttl := range leases {
+		every = min(every, ttl/3)
+	}
+	return every
+}
+
+// watch holds GET /v1/watch?instance=&boot=.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
+	env := s.env(r)
+	rc := http.NewResponseController(w)
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	me := env.hub.join()
+	defer env.hub.leave(me)
+	for {
+		v := env.grants.current()
+		ping := time.NewTimer(pingEvery(v.Leases))
+		select {
+		case <-r.Context().Done():
+			ping.Stop()
+			return
+		case <-s.done:
+			ping.Stop()
+			return
+		case <-me.arrived:
+			ping.Stop()
+			if !s.deliver(w, rc, env, me) {
+				return
+			}
+		case <-ping.C:
+			e := env.grants.current().Event
+			e.Kind = slp.EventPing
+			if !write(w, rc, encode(e, 0)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Server) deliver(w http.ResponseWriter, rc *http.ResponseController, env *environment, me *watcher) bool {
+	frames, resync := me.take()
+	if resync {
+		e := env.grants.current().Event
+		e.Kind = slp.EventState
+		if !write(w, rc, encode(e, 0)) {
+			return false
+		}
+	}
+	for _, f := range frames {
+		if !write(w, rc, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// writeTimeout bounds one write to one reader; the stream itself has no end.
+const writeTimeout = 10 * time.Second
+
+func write(w http.ResponseWriter, rc *http.ResponseController, frame []byte) bool {
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every writer has deadlines
+	if _, err := w.Write(frame); err != nil {
+		return false
+	}
+	return rc.Flush() == nil
+}

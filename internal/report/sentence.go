@@ -1,0 +1,140 @@
+// Package report turns states and records into what people read. One set of sentences serves the CLI, the UI and the
+// audit log, so that a person never has to wonder whether two places mean the same.
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice.dev/sdk/flag"
+	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/plan"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+// Percent prints an exposure as people write it: "5 %", "0.5 %".
+func Percent(e flag.Exposure) string {
+	s := fmt.Sprintf("%.3f", float64(e)/1000)
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".") + " %"
+}
+
+// Where prints where a rollout stands: "Progressing/Baking", "Paused (Breach)".
+func Where(s rollout.State) string {
+	switch {
+	case s.Phase == rollout.Paused:
+		return fmt.Sprintf("%s (%s)", s.Phase, s.Pause)
+	case s.Sub != "" && !s.Phase.Terminal():
+		return fmt.Sprintf("%s/%s", s.Phase, s.Sub)
+	}
+	return string(s.Phase)
+}
+
+// StageName is the name of the current stage, "" before the first.
+func StageName(p *plan.Plan, s rollout.State) string {
+	if s.Stage < 0 || s.Stage >= len(p.Stages) {
+		return ""
+	}
+	return p.Stages[s.Stage].Name
+}
+
+// State is the sentence at the top: what is going on, and what it means for users.
+func State(st rollout.Status) string {
+	s, p := st.State, st.Plan
+	stage := StageName(p, s)
+	switch s.Phase {
+	case rollout.Progressing:
+		return progressing(s, p, stage)
+	case rollout.Paused:
+		return fmt.Sprintf("Paused in stage %q with %s exposed: %s", stage, Percent(s.Exposure), cause(s))
+	case rollout.Promoting:
+		return "Promoting the candidate to everybody."
+	case rollout.Completed:
+		return fmt.Sprintf("Completed: %s serves %q to everybody since %s.", p.Flag.Key, p.Flag.Candidate, Clock(s.Ended))
+	case rollout.RollingBack, rollout.RollbackIncomplete:
+		return rollingBack(st)
+	case rollout.RolledBack:
+		return fmt.Sprintf("Rolled back in stage %q at %s: %s Safe in %s%s; configuration is exactly as before.",
+			stage, Clock(s.Decided), cause(s), Millis(s.SafeAt.Sub(s.Decided)), proven(st.Barrier))
+	case rollout.Cancelled:
+		return "Cancelled before anything was exposed."
+	}
+	return string(s.Phase) + "."
+}
+
+func progressing(s rollout.State, p *plan.Plan, stage string) string {
+	bake := p.Stages[s.Stage].Bake
+	switch s.Sub {
+	case rollout.Arming:
+		return fmt.Sprintf("Arming stage %q: components are loading %s; %s is exposed.", stage, Percent(p.Stages[s.Stage].Exposure), Percent(s.Exposure))
+	case rollout.Exposing:
+		return fmt.Sprintf("Switching to stage %q, %s.", stage, Percent(p.Stages[s.Stage].Exposure))
+	case rollout.Deciding:
+		return fmt.Sprintf("Stage %q has baked and waits for its verdict with %s exposed.", stage, Percent(s.Exposure))
+	}
+	return fmt.Sprintf("Stage %q: %s exposed, baked %s of %s.", stage, Percent(s.Exposure), s.Baked.Round(time.Second), bake)
+}
+
+func rollingBack(st rollout.Status) string {
+	s := st.State
+	if s.Phase == rollout.RollbackIncomplete {
+		return fmt.Sprintf("NOT SAFE: rollback has not completed in time (%s). %s%s", s.Sub, cause(s), waiting(st.Barrier))
+	}
+	if s.Sub == rollout.Revoking {
+		return fmt.Sprintf("Rolling back: %s%s", cause(s), waiting(st.Barrier))
+	}
+	return fmt.Sprintf("SAFE in %s%s, unwinding stores and writers. %s", Millis(s.SafeAt.Sub(s.Decided)), proven(st.Barrier), cause(s))
+}
+
+func cause(s rollout.State) string {
+	if s.Cause == nil {
+		return ""
+	}
+	return s.Cause.Sentence
+}
+
+func proven(p *fleet.Proof) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%d/%d acknowledged, %d by lease end)", p.Counts.Acked, p.Counts.Total, p.Counts.Lapsed)
+}
+
+func waiting(p *fleet.Proof) string {
+	if p == nil {
+		return ""
+	}
+	for _, l := range p.Lines {
+		if l.How == fleet.Waiting {
+			return fmt.Sprintf(" Waiting for %s, safe by lease end at the latest %s.", l.Instance, Clock(l.Until))
+		}
+	}
+	return ""
+}
+
+// Clock prints a time of day in UTC with its zone.
+func Clock(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("15:04:05.000Z")
+}
+
+// Millis prints a short duration in the unit people compare rollbacks in.
+func Millis(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }
+
+// Mark is the shape and word of a verdict; colour is never the only carrier.
+func Mark(r judge.Result) string {
+	switch r {
+	case judge.Pass:
+		return "● pass"
+	case judge.Fail:
+		return "■ fail"
+	case judge.NoData:
+		return "○ no data"
+	case judge.Error:
+		return "◆ error"
+	}
+	return "▲ inconclusive"
+}

@@ -85,16 +85,19 @@ func (s *Scope) load(content func(full string) ([]byte, error)) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", s.Full, err)
 	}
+	if got := flag.ContentDigest(body); got != s.Full {
+		return fmt.Errorf("it has digest %s, the revision says %s: the store is damaged", got, s.Full)
+	}
 	s.Objects = Objects{}
 	if err := json.Unmarshal(body, &s.Objects); err != nil {
 		return fmt.Errorf("decode %s: %w", s.Full, err)
 	}
-	serving, full, err := s.Objects.Digests()
+	serving, _, err := s.Objects.Digests()
 	if err != nil {
 		return err
 	}
-	if serving != s.Digest || full != s.Full {
-		return fmt.Errorf("it has digest %s, the revision says %s: the store is damaged", full, s.Full)
+	if serving != s.Digest {
+		return fmt.Errorf("it has serving digest %s, the revision says %s: the store is damaged", serving, s.Digest)
 	}
 	return nil
 }

@@ -68,49 +68,50 @@ type Result struct {
 // The first of these decides: kill switch, exclusion, exception (in order of id), rule (in order), rollout, default. The
 // unit is asked for only when the rollout decides. Eval allocates nothing, keeps nothing and is safe for concurrent use;
 // a nil ctx is an empty one.
-func (h *Handle) Eval(ctx *Context, leased bool) Result {
-	if h == nil {
-		return Result{Reason: ReasonError, ErrCode: ErrFlagNotFound}
+func (h *Handle) Eval(ctx *Context, leased bool) (r Result) {
+	switch {
+	case h == nil:
+		r.Reason, r.ErrCode = ReasonError, ErrFlagNotFound
+	case ctx == nil:
+		decided, _ := h.decide(&Context{}, leased)
+		r = *decided
+	case ctx.invalid && !h.Killed:
+		r = h.failure(ErrInvalidContext)
+	case h.plain:
+		r = h.fallback
+		r.UnitBucket = ctx.bucket
+	default:
+		decided, bucket := h.decide(ctx, leased)
+		r = *decided
+		r.UnitBucket = bucket
+	}
+	return r
+}
+
+// EvalPinned is Eval for a request whose arm was decided at an earlier hop: if the rollout decides, the unit is on that
+// arm and is not bucketed again, so one request cannot see both arms. Kill switch, exclusions, exceptions and rules of
+// this snapshot still come first, and the candidate still needs a lease. ArmNone stands for "in no cohort". The unit need
+// not be in ctx; the cohort is the first that matches ctx, and "" with exposure 0 when none does.
+func (h *Handle) EvalPinned(ctx *Context, arm Arm, leased bool) (r Result) {
+	if h == nil || h.rollout == nil || ctx != nil && ctx.invalid {
+		return h.Eval(ctx, leased)
 	}
 	if ctx == nil {
 		ctx = &Context{}
 	}
-	if h.plain && !ctx.invalid {
-		r := h.fallback
-		r.UnitBucket = ctx.bucket
-		return r
+	decided, bucket := h.first(ctx, leased), ctx.bucket
+	if decided == nil {
+		decided, bucket = h.rollout.pinned(ctx, arm, leased)
 	}
-	decided, bucket := h.decide(ctx, leased)
-	r := *decided
+	r = *decided
 	r.UnitBucket = bucket
 	return r
 }
 
 // decide returns the prepared result, which is shared and must be copied, and the unit bucket.
 func (h *Handle) decide(ctx *Context, leased bool) (*Result, uint8) {
-	switch {
-	case h.Killed:
-		return &h.off, ctx.bucket
-	case ctx.invalid:
-		return &h.invalid, ctx.bucket
-	}
-	for i := range h.exclusions {
-		if h.exclusions[i].match(ctx) {
-			return &h.excluded, ctx.bucket
-		}
-	}
-	for i := range h.exceptions {
-		if d := &h.exceptions[i]; d.match.match(ctx) {
-			if d.lapsed != nil && !leased {
-				return d.lapsed, ctx.bucket
-			}
-			return &d.result, ctx.bucket
-		}
-	}
-	for i := range h.rules {
-		if d := &h.rules[i]; d.match.match(ctx) {
-			return &d.result, ctx.bucket
-		}
+	if r := h.first(ctx, leased); r != nil {
+		return r, ctx.bucket
 	}
 	if h.rollout != nil {
 		return h.rollout.decide(ctx, leased)
@@ -118,32 +119,93 @@ func (h *Handle) decide(ctx *Context, leased bool) (*Result, uint8) {
 	return &h.fallback, ctx.bucket
 }
 
-func (r *rollout) decide(ctx *Context, leased bool) (*Result, uint8) {
-	hash, ok := ctx.hash, ctx.key.str != ""
-	bucket := ctx.bucket
-	if r.unit != "" {
-		a := ctx.lookup(r.unit)
-		if ok = a != nil && a.kind == kindStr && a.str != ""; ok {
-			hash = xxhash64(a.str)
-			bucket = unitBucketOf(hash)
+// first returns what comes before the rollout, nil when that does not decide.
+func (h *Handle) first(ctx *Context, leased bool) *Result {
+	if h.Killed {
+		return h.off
+	}
+	if h.rollout != nil && h.rollout.excludes(ctx) {
+		return &h.rollout.excluded
+	}
+	for i := range h.exceptions {
+		if d := &h.exceptions[i]; d.match.match(ctx) {
+			if d.lapsed != nil && !leased {
+				return d.lapsed
+			}
+			return &d.result
 		}
 	}
+	for i := range h.rules {
+		if d := &h.rules[i]; d.match.match(ctx) {
+			return &d.result
+		}
+	}
+	return nil
+}
+
+func (r *rollout) decide(ctx *Context, leased bool) (*Result, uint8) {
+	hash, bucket, ok := r.unitOf(ctx)
 	if !ok {
 		return &r.missing, bucket
 	}
-	for i := range r.cohorts {
-		c := &r.cohorts[i]
-		switch {
-		case !c.match.match(ctx):
-		case !Exposed(bucketOf(hash, r.saltHash), c.exposure):
-			return &c.baseline, bucket
-		case !leased:
-			return &c.lapsed, bucket
-		default:
-			return &c.exposed, bucket
+	c := r.cohortOf(ctx)
+	if c == nil {
+		return &r.outside, bucket
+	}
+	return c.result(Exposed(bucketOf(hash, r.saltHash), c.exposure), leased), bucket
+}
+
+func (r *rollout) pinned(ctx *Context, arm Arm, leased bool) (*Result, uint8) {
+	_, bucket, _ := r.unitOf(ctx)
+	if arm == ArmNone {
+		return &r.outside, bucket
+	}
+	c := r.cohortOf(ctx)
+	if c == nil {
+		c = &r.unnamed
+	}
+	return c.result(arm == ArmExposed, leased), bucket
+}
+
+func (r *rollout) excludes(ctx *Context) bool {
+	for i := range r.exclusions {
+		if r.exclusions[i].match(ctx) {
+			return true
 		}
 	}
-	return &r.outside, bucket
+	return false
+}
+
+// unitOf returns the hash and the unit bucket of the rollout's unit; !ok when the context has none.
+func (r *rollout) unitOf(ctx *Context) (hash uint64, bucket uint8, ok bool) {
+	if r.unit == "" {
+		return ctx.hash, ctx.bucket, ctx.key.str != ""
+	}
+	a := ctx.lookup(r.unit)
+	if a == nil || a.kind != kindStr || a.str == "" {
+		return 0, ctx.bucket, false
+	}
+	hash = xxhash64(a.str)
+	return hash, unitBucketOf(hash), true
+}
+
+func (r *rollout) cohortOf(ctx *Context) *cohort {
+	for i := range r.cohorts {
+		if c := &r.cohorts[i]; c.match.match(ctx) {
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *cohort) result(exposed, leased bool) *Result {
+	switch {
+	case !exposed:
+		return &c.baseline
+	case !leased:
+		return &c.lapsed
+	}
+	return &c.exposed
 }
 
 // CheckType returns ErrTypeMismatch when the value is not of type t, ErrCode when there is no value, and else "".

@@ -155,6 +155,10 @@ func TestEvalErrors(t *testing.T) {
 			}
 		})
 	}
+	huge := NewContext(strings.Repeat("k", MaxTargetingKey+1))
+	if r := s.Flag("eta").EvalPinned(huge, ArmExposed, true); r.ErrCode != ErrInvalidContext || r.Variant.Name != "v11" || huge.Valid() {
+		t.Errorf("pinned with an invalid context: got %+v", r)
+	}
 	if r := s.Flag("eta").Eval(NewContext("", Str("plan", "legacy")), true); r.Reason != ReasonRule {
 		t.Errorf("a rule needs no unit: got %+v", r)
 	}
@@ -219,6 +223,9 @@ func TestHandleInfo(t *testing.T) {
 		h.Judged == nil || h.Judged.Segments[0] != "region" || string(h.Judged.Metrics) != `{"err":{"kind":"value"}}` {
 		t.Errorf("got %+v", h)
 	}
+	if list := h.Variants(); len(list) != 4 || list[0].Name != "none" || list[3].Name != "v12" || h.Variant("v99") != nil {
+		t.Errorf("got variants %v", list)
+	}
 	if s.Rollout("eta-12") != h || s.Rollout("x") != nil || s.Flag("x") != nil {
 		t.Error("lookups differ")
 	}
@@ -244,6 +251,9 @@ func TestAttrText(t *testing.T) {
 		if a, ok := c.Attr(name); !ok || a.Text() != want || a.Name() != name {
 			t.Errorf("attribute %s: got %q, %v, want %q", name, a.Text(), ok, want)
 		}
+	}
+	if c.UnitBucket() != UnitBucket("u") || !c.Valid() {
+		t.Error("the context does not describe its unit")
 	}
 	if _, ok := c.Attr("none"); ok {
 		t.Error("an attribute that is not there was found")

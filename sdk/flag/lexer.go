@@ -238,7 +238,7 @@ func (l *lexer) number(dst []byte) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = appendNumber(dst, f)
-	if integer && math.Abs(f) > 1<<53 && string(dst[start:]) != string(text) {
+	if integer && math.Abs(f) >= 1<<53 && string(dst[start:]) != string(text) {
 		return dst, l.fail(CodeJSONNumber, "the integer that ends here would be rounded: write it as a string")
 	}
 	return dst, nil

@@ -16,6 +16,7 @@ const (
 	opAny
 	opNot
 	opSegment
+	opEqText // eq with a string
 	opEq
 	opNe
 	opLt
@@ -89,13 +90,37 @@ func operatorNamed(name string) (operator, bool) {
 // moves the caller's Context to the heap.
 type matcher struct {
 	op      op
-	kids    []matcher // all, any, not
-	segment *matcher
 	name    string // attribute
 	value   scalar
-	set     map[string]struct{} // long lists
-	list    []string            // short ones
-	version semver
+	kids    []matcher // all, any, not
+	segment *matcher
+	values  *values
+	version *semver
+}
+
+// values is the operand of in and not-in: short lists are scanned, long ones hashed.
+type values struct {
+	list []string
+	set  map[string]struct{} // nil for short ones
+}
+
+func newValues(list []string) *values {
+	v := &values{list: list}
+	if len(list) > shortList {
+		v.set = make(map[string]struct{}, len(list))
+		for _, s := range list {
+			v.set[s] = struct{}{}
+		}
+	}
+	return v
+}
+
+func (v *values) has(s string) bool {
+	if v.set != nil {
+		_, ok := v.set[s]
+		return ok
+	}
+	return slices.Contains(v.list, s)
 }
 
 // scalar is an operand of eq, ne and the orderings.
@@ -142,7 +167,13 @@ func (m *matcher) match(c *Context) bool {
 		return m.segment.match(c)
 	}
 	a := c.lookup(m.name)
-	return a != nil && m.compare(a)
+	switch {
+	case a == nil:
+		return false
+	case m.op == opEqText: // by far the most frequent
+		return a.kind == kindStr && a.str == m.value.str
+	}
+	return m.compare(a)
 }
 
 func (m *matcher) compare(a *Attr) bool {
@@ -182,7 +213,7 @@ func (m *matcher) compareVersion(s string) bool {
 	if !ok {
 		return false
 	}
-	order := v.compare(m.version)
+	order := v.compare(*m.version)
 	if m.op == opSemverEq {
 		return order == 0
 	}
@@ -206,19 +237,16 @@ func ordered(rel op, order int) bool {
 func (m *matcher) listed(a *Attr) (any, ok bool) {
 	switch a.kind {
 	case kindStr:
-		return m.has(a.str), true
+		return m.values.has(a.str), true
 	case kindList:
-		return slices.ContainsFunc(a.list, m.has), true
+		for _, s := range a.list {
+			if m.values.has(s) {
+				return true, true
+			}
+		}
+		return false, true
 	}
 	return false, false
-}
-
-func (m *matcher) has(s string) bool {
-	if m.set != nil {
-		_, ok := m.set[s]
-		return ok
-	}
-	return slices.Contains(m.list, s)
 }
 
 // order compares the attribute with the operand: -1, 0 or 1; texts and booleans only tell equal (0) from different (1).

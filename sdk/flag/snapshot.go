@@ -67,13 +67,10 @@ type Handle struct {
 	Judged    *Judged // what of the open rollout's requests is measured; nil when nothing is
 	Killed    bool
 
-	variants   map[string]*Variant
-	plain      bool // nothing but the default can decide
+	plain      bool      // nothing but the default can decide
+	variants   []Variant // sorted by name
 	fallback   Result
-	off        Result
-	invalid    Result // the context exceeds its limits
-	excluded   Result
-	exclusions []matcher
+	off        *Result // nil unless killed
 	exceptions []decision
 	rules      []decision
 	rollout    *rollout
@@ -88,11 +85,14 @@ type decision struct {
 
 // rollout is a compiled Rollout.
 type rollout struct {
-	unit     string // attribute, "" for the targeting key
-	saltHash uint64
-	cohorts  []cohort
-	outside  Result // unit in no cohort
-	missing  Result // no unit
+	unit       string // attribute, "" for the targeting key
+	saltHash   uint64
+	exclusions []matcher
+	cohorts    []cohort
+	unnamed    cohort // of a pinned request that is in none of them here
+	excluded   Result
+	outside    Result // unit in no cohort
+	missing    Result // no unit
 }
 
 type cohort struct {
@@ -102,7 +102,17 @@ type cohort struct {
 }
 
 // Variant returns a variant of the flag by name, nil when there is none.
-func (h *Handle) Variant(name string) *Variant { return h.variants[name] }
+func (h *Handle) Variant(name string) *Variant {
+	for i := range h.variants {
+		if h.variants[i].Name == name {
+			return &h.variants[i]
+		}
+	}
+	return nil
+}
+
+// Variants returns all variants of the flag sorted by name. The slice must not be changed.
+func (h *Handle) Variants() []Variant { return h.variants }
 
 // compiler turns a valid configuration into handles.
 type compiler struct {
@@ -127,13 +137,13 @@ func (c *compiler) overlay() {
 func (c *compiler) flag(h *Handle, f Flag, o Options) error {
 	h.Key, h.Type, h.Scope = f.Key, f.Type, c.cfg.Scope(KindFlag, f.Key)
 	h.Revision = o.ScopeRev[h.Scope]
-	h.variants = make(map[string]*Variant, len(f.Variants))
-	for name, raw := range f.Variants {
-		v, err := newVariant(name, f.Type, raw)
+	h.variants = make([]Variant, 0, len(f.Variants))
+	for _, name := range slices.Sorted(maps.Keys(f.Variants)) {
+		v, err := newVariant(name, f.Type, f.Variants[name])
 		if err != nil {
 			return err
 		}
-		h.variants[name] = v
+		h.variants = append(h.variants, v)
 	}
 	if f.Rollout != nil {
 		h.RolloutID = f.Rollout.ID
@@ -143,11 +153,13 @@ func (c *compiler) flag(h *Handle, f Flag, o Options) error {
 	}
 	_, h.Killed = c.cfg.Kills[f.Key]
 	h.fallback = h.result(f.Default, ReasonDefault)
-	h.invalid = h.failure(f.Default, ErrInvalidContext)
-	h.off = h.fallback
-	h.off.Reason = ReasonKilled
-	if f.Off != "" {
-		h.off.Variant = h.variants[f.Off]
+	if h.Killed {
+		off := h.fallback
+		off.Reason = ReasonKilled
+		if f.Off != "" {
+			off.Variant = h.Variant(f.Off)
+		}
+		h.off = &off
 	}
 	c.decisions(h, f)
 	if f.Rollout != nil {
@@ -157,16 +169,10 @@ func (c *compiler) flag(h *Handle, f Flag, o Options) error {
 	return nil
 }
 
-// decisions compiles what comes before the rollout, in order of precedence.
+// decisions compiles the exceptions and rules.
 func (c *compiler) decisions(h *Handle, f Flag) {
-	if f.Rollout != nil {
-		h.excluded = h.result(f.Rollout.Stable, ReasonExcluded)
-		for _, x := range c.exclusions[f.Key] {
-			h.exclusions = append(h.exclusions, c.matcher(&x.Match))
-		}
-	}
 	for _, e := range c.exceptions[f.Key] {
-		if h.variants[e.Serve] == nil {
+		if h.Variant(e.Serve) == nil {
 			continue // AllowDangling
 		}
 		d := decision{match: c.matcher(&e.Match), result: h.result(e.Serve, ReasonException)}
@@ -186,37 +192,46 @@ func (c *compiler) decisions(h *Handle, f Flag) {
 }
 
 func (c *compiler) rollout(h *Handle, r *Rollout) *rollout {
-	out := &rollout{saltHash: xxhash64(r.Salt), outside: h.result(r.Stable, ReasonRollout), missing: h.failure("", ErrTargetingKeyMissing)}
-	out.missing.Variant = h.fallback.Variant
+	out := &rollout{saltHash: xxhash64(r.Salt), outside: h.result(r.Stable, ReasonRollout), excluded: h.result(r.Stable, ReasonExcluded)}
+	out.missing = h.failure(ErrTargetingKeyMissing)
+	for _, x := range c.exclusions[h.Key] {
+		out.exclusions = append(out.exclusions, c.matcher(&x.Match))
+	}
 	if r.Unit != TargetingKey {
 		out.unit = r.Unit
 	}
+	out.unnamed = c.cohort(h, r, CohortExposure{})
 	for _, ce := range r.Cohorts {
-		k := cohort{exposure: ce.Exposure}
-		if ce.Match != nil {
-			m := c.matcher(ce.Match)
-			k.match = &m
-		}
-		base := h.result(r.Stable, ReasonRollout)
-		base.Cohort, base.Exposure, base.Closed = ce.Cohort, ce.Exposure, ce.Closed
-		k.baseline, k.exposed, k.lapsed = base, base, base
-		k.baseline.Assigned, k.baseline.Served = ArmBaseline, ArmBaseline
-		k.exposed.Assigned, k.exposed.Served = ArmExposed, ArmExposed
-		k.exposed.Variant = h.variants[r.Candidate]
-		k.lapsed.Assigned, k.lapsed.Served = ArmExposed, ArmBaseline
-		k.lapsed.Reason = ReasonLapsed
-		out.cohorts = append(out.cohorts, k)
+		out.cohorts = append(out.cohorts, c.cohort(h, r, ce))
 	}
 	return out
 }
 
-func (h *Handle) result(variant, reason string) Result {
-	return Result{Variant: h.variants[variant], Reason: reason, Revision: h.Revision, Rollout: h.RolloutID, Scope: h.Scope}
+func (c *compiler) cohort(h *Handle, r *Rollout, ce CohortExposure) cohort {
+	k := cohort{exposure: ce.Exposure}
+	if ce.Match != nil {
+		m := c.matcher(ce.Match)
+		k.match = &m
+	}
+	base := h.result(r.Stable, ReasonRollout)
+	base.Cohort, base.Exposure, base.Closed = ce.Cohort, ce.Exposure, ce.Closed
+	k.baseline, k.exposed, k.lapsed = base, base, base
+	k.baseline.Assigned, k.baseline.Served = ArmBaseline, ArmBaseline
+	k.exposed.Assigned, k.exposed.Served = ArmExposed, ArmExposed
+	k.exposed.Variant = h.Variant(r.Candidate)
+	k.lapsed.Assigned, k.lapsed.Served = ArmExposed, ArmBaseline
+	k.lapsed.Reason = ReasonLapsed
+	return k
 }
 
-func (h *Handle) failure(variant, code string) Result {
-	r := h.result(variant, ReasonError)
-	r.ErrCode = code
+func (h *Handle) result(variant, reason string) Result {
+	return Result{Variant: h.Variant(variant), Reason: reason, Revision: h.Revision, Rollout: h.RolloutID, Scope: h.Scope}
+}
+
+// failure is the default variant with an error code.
+func (h *Handle) failure(code string) Result {
+	r := h.fallback
+	r.Reason, r.ErrCode = ReasonError, code
 	return r
 }
 
@@ -265,16 +280,15 @@ func comparison(cmp *Compare) matcher {
 	switch o.operand {
 	case operandNone:
 	case operandList:
-		if m.list = cmp.Values; len(m.list) > shortList {
-			m.set = make(map[string]struct{}, len(m.list))
-			for _, s := range m.list {
-				m.set[s] = struct{}{}
-			}
-		}
+		m.values = newValues(cmp.Values)
 	default:
 		m.value, _ = scalarOf(cmp.Value)
 		if o.operand == operandVersion {
-			m.version, _ = parseSemver(m.value.str)
+			v, _ := parseSemver(m.value.str)
+			m.version = &v
+		}
+		if o.op == opEq && m.value.kind == kindStr {
+			m.op = opEqText
 		}
 	}
 	return m

@@ -9,7 +9,8 @@ import (
 )
 
 // decoder reads JSON into the types of this package by their json tags, strictly: names match byte by byte, and unknown
-// fields, null, other JSON types and numbers out of range are errors. It goes on after an error of meaning and collects
+// fields, other JSON types and numbers out of range are errors, and so is null, except for an empty list or map, which Go
+// writes so. It goes on after an error of meaning and collects
 // all of them; an error of syntax ends the object. json.RawMessage fields receive the canonical form.
 type decoder struct {
 	*report
@@ -67,6 +68,9 @@ func (d *decoder) value(v reflect.Value, depth int) error {
 		return d.mapping(v, depth+1)
 	case kind == reflect.Slice && b == '[':
 		return d.slice(v, depth+1)
+	case (kind == reflect.Map || kind == reflect.Slice) && b == 'n':
+		_, err := d.word()
+		return err
 	case kind == reflect.String && b == '"':
 		s, err := d.str()
 		v.SetString(string(s))
@@ -110,52 +114,62 @@ func (d *decoder) structure(v reflect.Value, depth int) error {
 	known := d.fieldsOf(v.Type())
 	var seen uint64 // by field index; the types here have fewer than 64 fields
 	return d.lexer.fields(depth, func(key []byte) error {
-		defer d.enter("." + string(key))()
-		i, ok := known[string(key)]
-		if !ok {
-			d.add(d.path(), CodeFieldUnknown, fmt.Sprintf("there is no field %s here", short(string(key))))
-			_, err := d.raw(depth)
-			return err
-		}
-		if seen&(1<<i) != 0 {
-			return d.fail(CodeJSONKey, fmt.Sprintf("key %s stands twice", short(string(key))))
-		}
-		seen |= 1 << i
-		return d.value(v.Field(i), depth)
+		return d.inside("."+string(key), func() error {
+			i, ok := known[string(key)]
+			if !ok {
+				d.add(d.path(), CodeFieldUnknown, fmt.Sprintf("there is no field %s here", short(string(key))))
+				_, err := d.raw(depth)
+				return err
+			}
+			if seen&(1<<i) != 0 {
+				return d.twice(key)
+			}
+			seen |= 1 << i
+			return d.value(v.Field(i), depth)
+		})
 	})
 }
 
 func (d *decoder) mapping(v reflect.Value, depth int) error {
 	v.Set(reflect.MakeMap(v.Type()))
 	return d.lexer.fields(depth, func(key []byte) error {
-		defer d.enter("[" + quote(string(key)) + "]")()
-		k := reflect.ValueOf(string(key))
-		if v.MapIndex(k).IsValid() {
-			return d.fail(CodeJSONKey, fmt.Sprintf("key %s stands twice", short(string(key))))
-		}
-		e := reflect.New(v.Type().Elem()).Elem()
-		err := d.value(e, depth)
-		v.SetMapIndex(k, e)
-		return err
+		return d.inside("["+quote(string(key))+"]", func() error {
+			k := reflect.ValueOf(string(key))
+			if v.MapIndex(k).IsValid() {
+				return d.twice(key)
+			}
+			e := reflect.New(v.Type().Elem()).Elem()
+			err := d.value(e, depth)
+			v.SetMapIndex(k, e)
+			return err
+		})
 	})
 }
 
 func (d *decoder) slice(v reflect.Value, depth int) error {
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	return d.elements(depth, func() error {
-		defer d.enter("[" + strconv.Itoa(v.Len()) + "]")()
-		e := reflect.New(v.Type().Elem()).Elem()
-		err := d.value(e, depth)
-		v.Set(reflect.Append(v, e))
-		return err
+		return d.inside("["+strconv.Itoa(v.Len())+"]", func() error {
+			e := reflect.New(v.Type().Elem()).Elem()
+			err := d.value(e, depth)
+			v.Set(reflect.Append(v, e))
+			return err
+		})
 	})
 }
 
-// enter goes down one step of the path; the function it returns comes back.
-func (d *decoder) enter(step string) func() {
+// inside reads one step further down. After an error of syntax the path stays where it happened.
+func (d *decoder) inside(step string, read func() error) error {
 	d.at = append(d.at, step)
-	n := len(d.at)
-	return func() { d.at = d.at[:n-1] }
+	err := read()
+	if err == nil {
+		d.at = d.at[:len(d.at)-1]
+	}
+	return err
+}
+
+func (d *decoder) twice(key []byte) error {
+	return d.fail(CodeJSONKey, fmt.Sprintf("key %s stands twice", short(string(key))))
 }
 
 // fieldsOf returns the type's fields by their JSON names.

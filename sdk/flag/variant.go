@@ -20,12 +20,12 @@ type Variant struct {
 
 // newVariant reads a value of the given type. An integer is a JSON number without fraction within int64; a float is any
 // finite number; an object is a JSON object or array.
-func newVariant(name string, t Type, raw json.RawMessage) (*Variant, error) {
+func newVariant(name string, t Type, raw json.RawMessage) (Variant, error) {
 	text, err := CanonicalRaw(raw)
 	if err != nil {
-		return nil, fmt.Errorf("value %s: %w", short(string(raw)), err)
+		return Variant{}, fmt.Errorf("value %s: %w", short(string(raw)), err)
 	}
-	v := &Variant{Name: name, Type: t, Raw: text}
+	v := Variant{Name: name, Type: t, Raw: text}
 	var ok bool
 	switch t {
 	case Bool:
@@ -44,7 +44,7 @@ func newVariant(name string, t Type, raw json.RawMessage) (*Variant, error) {
 		ok = text[0] == '{' || text[0] == '['
 	}
 	if !ok {
-		return nil, fmt.Errorf("value %s is not of type %s", short(string(text)), t)
+		return Variant{}, fmt.Errorf("value %s is not of type %s", short(string(text)), t)
 	}
 	return v, nil
 }

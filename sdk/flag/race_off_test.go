@@ -1,0 +1,5 @@
+//go:build !race
+
+package flag
+
+const raceEnabled = false

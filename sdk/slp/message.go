@@ -153,10 +153,11 @@ type Ack struct {
 
 // AckRequest is the body of POST /v1/ack.
 type AckRequest struct {
-	Instance string `json:"instance"`
-	Boot     string `json:"boot"`
-	Acks     []Ack  `json:"acks"`
-	Bye      bool   `json:"bye,omitempty"` // the boot stopped evaluating
+	Instance string     `json:"instance"`
+	Boot     string     `json:"boot"`
+	Acks     []Ack      `json:"acks"`
+	Prepared []Prepared `json:"prepared,omitempty"`
+	Bye      bool       `json:"bye,omitempty"` // the boot stopped evaluating
 }
 
 // Renew asks for leases.

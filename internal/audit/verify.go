@@ -94,7 +94,9 @@ func (c *checker) add(rec Record) (done bool, err error) {
 	case want > c.head.Size && rec.Seq >= want:
 		return true, c.first(&Damage{Kind: ExtraRecord, Seq: rec.Seq, Detail: fmt.Sprintf("the head covers %d records", c.head.Size)})
 	case rec.Seq < want && rec.Seq > 0:
-		return true, c.first(&Damage{Kind: RepeatedRecord, Seq: rec.Seq, Detail: fmt.Sprintf("it stands again where record %d is expected", want)})
+		return true, c.first(&Damage{
+			Kind: RepeatedRecord, Seq: rec.Seq, Detail: fmt.Sprintf("it stands again where record %d is expected", want),
+		})
 	case rec.Seq == 0:
 		return true, c.first(&Damage{Kind: AlteredRecord, Seq: want, Detail: "its sequence number is 0"})
 	}
@@ -122,7 +124,10 @@ func (c *checker) compare(rec Record) error {
 	for level, h := range c.kept.Append(stored[0]) {
 		if h != stored[level] && c.node == nil {
 			first := rec.Seq - 1<<level + 1
-			c.node = &Damage{Kind: AlteredHash, Seq: first, Detail: fmt.Sprintf("stored hash over records %d to %d is not that of their hashes", first, rec.Seq)}
+			c.node = &Damage{
+				Kind: AlteredHash, Seq: first,
+				Detail: fmt.Sprintf("stored hash over records %d to %d is not that of their hashes", first, rec.Seq),
+			}
 		}
 	}
 	return nil
@@ -142,7 +147,9 @@ func (c *checker) finish() error {
 		return c.first(c.gap)
 	}
 	if n := c.own.Size(); n < c.head.Size {
-		return c.first(&Damage{Kind: MissingRecord, Seq: n + 1, Detail: fmt.Sprintf("the log ends after %d records, the head covers %d", n, c.head.Size)})
+		return c.first(&Damage{
+			Kind: MissingRecord, Seq: n + 1, Detail: fmt.Sprintf("the log ends after %d records, the head covers %d", n, c.head.Size),
+		})
 	}
 	ownRight, keptRight := c.own.Head() == c.head, c.kept.Head() == c.head
 	switch {
@@ -162,7 +169,10 @@ func (c *checker) finish() error {
 		c.node.Detail += "; a record and its hash were replaced together"
 		return c.node
 	}
-	return &Damage{Kind: AlteredHead, Detail: fmt.Sprintf("the %d records and their hashes give the root %s, the head says %s", c.head.Size, c.own.Head().Root, c.head.Root)}
+	return &Damage{
+		Kind:   AlteredHead,
+		Detail: fmt.Sprintf("the %d records and their hashes give the root %s, the head says %s", c.head.Size, c.own.Head().Root, c.head.Root),
+	}
 }
 
 // cursor reads stored hashes in the order of their indexes, a block at a time.

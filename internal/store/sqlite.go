@@ -31,7 +31,6 @@ type SQLite struct {
 	writing   sync.Mutex     // held for each write transaction; guards the rest
 	tip       audit.Frontier // of the last commit known of
 	reserveAt time.Time      // when the reserve file is to be made again; zero while it is there
-	afterFree func()         // set by tests: more room appears when the reserve goes
 }
 
 // readConnections is how many reads run at once; more wait.
@@ -51,9 +50,12 @@ const tailRecords = 1000
 // written by a later version (ErrNewer), one whose database is damaged (ErrCorrupt) or that others can read or we cannot
 // write. It repairs nothing: an audit log that mends itself proves nothing.
 func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
+	if dir == "" {
+		return nil, errors.New("open data directory: no name given")
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open data directory %q: %w", dir, err)
+		return nil, fmt.Errorf("open data directory: %w", err)
 	}
 	if err := prepareDir(dir); err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (s *SQLite) open(ctx context.Context) error {
 	if err := s.firstHead(ctx); err != nil {
 		return err
 	}
-	if err := s.quickCheck(ctx); err != nil {
+	if err := s.quickCheck(ctx, checkTime); err != nil {
 		return err
 	}
 	return s.checkTail(ctx)
@@ -123,26 +125,24 @@ func openPool(dir string, n int, params ...string) (*sql.DB, error) {
 // ours refuses a database that some other program made.
 func (s *SQLite) ours(ctx context.Context) error {
 	var tables, versions int
-	err := s.writer.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(name = 'schema_version'), 0) FROM sqlite_master WHERE type = 'table'`).Scan(&tables, &versions)
+	err := s.writer.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(name = 'schema_version'), 0)
+		FROM sqlite_master WHERE type = 'table'`).Scan(&tables, &versions)
 	if err == nil && tables > 0 && versions == 0 {
 		err = fmt.Errorf("%s has %d tables, none of them ours: %w", databaseFile, tables, ErrCorrupt)
 	}
 	return err
 }
 
-// firstHead writes the head of the empty log into a new database and loads the one of any other.
+// firstHead writes the head of the empty log into a new database.
 func (s *SQLite) firstHead(ctx context.Context) error {
-	empty := audit.EmptyHead()
-	if _, err := s.writer.ExecContext(ctx, `INSERT INTO head (id, epoch, size, root) SELECT 1, 0, 0, $1
-		WHERE NOT EXISTS (SELECT 1 FROM head) AND NOT EXISTS (SELECT 1 FROM records)`, empty.Root); err != nil {
-		return err
-	}
-	return nil
+	_, err := s.writer.ExecContext(ctx, `INSERT INTO head (id, epoch, size, root) SELECT 1, 0, 0, $1
+		WHERE NOT EXISTS (SELECT 1 FROM head) AND NOT EXISTS (SELECT 1 FROM records)`, audit.EmptyHead().Root)
+	return err
 }
 
-// quickCheck lets SQLite check the structure of the file, for at most checkTime.
-func (s *SQLite) quickCheck(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, checkTime)
+// quickCheck lets SQLite check the structure of the file, for no longer than limit; what it has found by then counts.
+func (s *SQLite) quickCheck(ctx context.Context, limit time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var first string
 	err := s.readers.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&first)
@@ -165,12 +165,14 @@ func (s *SQLite) checkTail(ctx context.Context) error {
 		return err
 	}
 	var records, hashes uint64
-	err = s.readers.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM records), (SELECT COALESCE(MAX(idx) + 1, 0) FROM tree)`).Scan(&records, &hashes)
+	err = s.readers.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM records),
+		(SELECT COALESCE(MAX(idx) + 1, 0) FROM tree)`).Scan(&records, &hashes)
 	if err != nil {
 		return err
 	}
 	if want := uint64(audit.StoredCount(head.Size)); records != head.Size || hashes != want {
-		return fmt.Errorf("the log ends with record %d and %d tree hashes, its head says %d and %d: %w", records, hashes, head.Size, want, ErrCorrupt)
+		return fmt.Errorf("the log ends with record %d and %d tree hashes, its head says %d and %d: %w",
+			records, hashes, head.Size, want, ErrCorrupt)
 	}
 	tree := &sqliteTree{ctx: ctx, db: s.readers}
 	if s.tip, err = audit.LoadFrontier(head.Size, tree); err != nil {
@@ -217,15 +219,18 @@ func (s *SQLite) openError(err error) error {
 	case errors.Is(err, ErrNewer):
 		e.Problem = "the database is of a later version"
 		e.Remedy = "run the version of sluice that wrote it, or a later one, or restore the backup made before the upgrade"
-	case errors.Is(err, ErrCorrupt), errors.Is(err, audit.ErrNoHash), code&0xff == sqlite3.SQLITE_CORRUPT, code&0xff == sqlite3.SQLITE_NOTADB:
+	case errors.Is(err, ErrCorrupt), errors.Is(err, audit.ErrNoHash),
+		code&0xff == sqlite3.SQLITE_CORRUPT, code&0xff == sqlite3.SQLITE_NOTADB:
 		e.Problem = "the database is damaged"
-		e.Remedy = fmt.Sprintf("keep a copy of the directory, then put back %s (without %s-wal and %s-shm) from the last backup; it is never repaired in place", databaseFile, databaseFile, databaseFile)
+		e.Remedy = fmt.Sprintf("keep a copy of the directory, then put back %[1]s (without %[1]s-wal and %[1]s-shm) from the last backup; "+
+			"it is never repaired in place", databaseFile)
 		if !errors.Is(err, ErrCorrupt) {
 			e.Err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 	case isFull(err):
 		e.Problem = "there is no space left"
-		e.Remedy = fmt.Sprintf("free some MB on the file system of %s; deleting %s gives %d", quote(s.dir), quote(filepath.Join(s.dir, reserveFile)), reserveBytes)
+		e.Remedy = fmt.Sprintf("free some MB on the file system of %s; deleting %s gives %d",
+			quote(s.dir), quote(filepath.Join(s.dir, reserveFile)), reserveBytes)
 		e.Err = fmt.Errorf("%w: %w", ErrFull, err)
 	case code&0xff == sqlite3.SQLITE_READONLY, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_PERM:
 		return unwritable(s.dir, err)

@@ -57,7 +57,8 @@ func scanRecord(rows *sql.Rows) (audit.Record, error) {
 		return audit.Record{}, err
 	}
 	if r.Kind != kind || r.Rollout != rollout {
-		return audit.Record{}, damaged(audit.AlteredRecord, seq, fmt.Sprintf("it is filed as %q of rollout %q, it says %q of %q", kind, rollout, r.Kind, r.Rollout))
+		detail := fmt.Sprintf("it is filed as %q of rollout %q, it says %q of %q", kind, rollout, r.Kind, r.Rollout)
+		return audit.Record{}, damaged(audit.AlteredRecord, seq, detail)
 	}
 	return r, nil
 }
@@ -236,7 +237,8 @@ func (s *SQLite) EvidenceAfter(ctx context.Context, rollout string, second int64
 	return list(ctx, s, "evidence of "+rollout, func(rows *sql.Rows) (e Evidence, err error) {
 		err = rows.Scan(&e.Rollout, &e.Second, &e.Digest, &e.Body)
 		return e, err
-	}, `SELECT rollout, second, digest, body FROM evidence WHERE rollout = $1 AND second > $2 ORDER BY second LIMIT $3`, rollout, second, clampLimit(limit))
+	}, `SELECT rollout, second, digest, body FROM evidence WHERE rollout = $1 AND second > $2 ORDER BY second LIMIT $3`,
+		rollout, second, clampLimit(limit))
 }
 
 // Checkpoint implements Store.

@@ -30,9 +30,6 @@ func (s *SQLite) write(ctx context.Context, vital bool, do func(*txn) error) err
 	err := s.attempt(do)
 	if isFull(err) && vital && freeReserve(s.dir) {
 		s.reserveAt = time.Now().Add(reserveRetry)
-		if s.afterFree != nil {
-			s.afterFree()
-		}
 		err = s.attempt(do)
 	}
 	if isFull(err) {
@@ -123,7 +120,8 @@ func (t *txn) append(b Batch) (audit.Frontier, error) {
 	}
 	head := g.tip.Head()
 	// The check that decides, wherever the database lies: the head is still the one this batch was computed on.
-	n, err := t.exec(`UPDATE head SET size = $1, root = $2 WHERE id = 1 AND epoch = $3 AND size = $4`, head.Size, head.Root, b.Epoch, tip.Size())
+	n, err := t.exec(`UPDATE head SET size = $1, root = $2 WHERE id = 1 AND epoch = $3 AND size = $4`,
+		head.Size, head.Root, b.Epoch, tip.Size())
 	if err != nil {
 		return audit.Frontier{}, err
 	}
@@ -159,7 +157,8 @@ func (t *txn) lockHead(epoch uint64) (audit.Frontier, error) {
 
 func (t *txn) addRecords(records []audit.Record, g growth) error {
 	for i, r := range records {
-		if _, err := t.exec(`INSERT INTO records (seq, kind, rollout, body) VALUES ($1, $2, $3, $4)`, r.Seq, r.Kind, r.Rollout, g.leaves[i]); err != nil {
+		_, err := t.exec(`INSERT INTO records (seq, kind, rollout, body) VALUES ($1, $2, $3, $4)`, r.Seq, r.Kind, r.Rollout, g.leaves[i])
+		if err != nil {
 			return fmt.Errorf("record %d: %w", r.Seq, err)
 		}
 	}
@@ -173,13 +172,16 @@ func (t *txn) addRecords(records []audit.Record, g growth) error {
 
 func (t *txn) addContent(b Batch) error {
 	for _, a := range b.Artifacts {
-		if _, err := t.exec(`INSERT INTO artifacts (digest, kind, body) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING`, a.Digest, a.Kind, clone(a.Body)); err != nil {
+		_, err := t.exec(`INSERT INTO artifacts (digest, kind, body) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING`,
+			a.Digest, a.Kind, blob(a.Body))
+		if err != nil {
 			return fmt.Errorf("artifact %s: %w", a.Digest, err)
 		}
 	}
 	for _, r := range b.Revisions {
 		n, err := t.exec(`INSERT INTO revisions (env, number, digest, body, at) SELECT $1, $2, $3, $4, $5
-			WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE env = $1 AND number >= $2)`, r.Env, r.Number, r.Digest, clone(r.Body), micros(r.At))
+			WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE env = $1 AND number >= $2)`,
+			r.Env, r.Number, r.Digest, blob(r.Body), micros(r.At))
 		if err != nil {
 			return fmt.Errorf("revision %d of %s: %w", r.Number, r.Env, err)
 		}
@@ -194,7 +196,8 @@ func (t *txn) addEvidence(b Batch) error {
 	for _, e := range b.Evidence {
 		// The update that changes nothing makes the same digest count as written and another one not.
 		n, err := t.exec(`INSERT INTO evidence (rollout, second, digest, body) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (rollout, second) DO UPDATE SET digest = excluded.digest WHERE evidence.digest = excluded.digest`, e.Rollout, e.Second, e.Digest, clone(e.Body))
+			ON CONFLICT (rollout, second) DO UPDATE SET digest = excluded.digest WHERE evidence.digest = excluded.digest`,
+			e.Rollout, e.Second, e.Digest, blob(e.Body))
 		if err != nil {
 			return fmt.Errorf("evidence of %s, second %d: %w", e.Rollout, e.Second, err)
 		}
@@ -203,8 +206,10 @@ func (t *txn) addEvidence(b Batch) error {
 		}
 	}
 	for _, c := range b.Checkpoints {
-		if _, err := t.exec(`INSERT INTO checkpoints (rollout, second, body) VALUES ($1, $2, $3)
-			ON CONFLICT (rollout) DO UPDATE SET second = excluded.second, body = excluded.body WHERE checkpoints.second <= excluded.second`, c.Rollout, c.Second, clone(c.Body)); err != nil {
+		_, err := t.exec(`INSERT INTO checkpoints (rollout, second, body) VALUES ($1, $2, $3)
+			ON CONFLICT (rollout) DO UPDATE SET second = excluded.second, body = excluded.body WHERE checkpoints.second <= excluded.second`,
+			c.Rollout, c.Second, blob(c.Body))
+		if err != nil {
 			return fmt.Errorf("checkpoint of %s: %w", c.Rollout, err)
 		}
 	}
@@ -218,7 +223,7 @@ func (t *txn) addMembers(members []Member) error {
 			_, err = t.exec(`DELETE FROM members WHERE env = $1 AND instance = $2 AND boot = $3`, m.Env, m.Instance, m.Boot)
 		} else {
 			_, err = t.exec(`INSERT INTO members (env, instance, boot, body) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (env, instance, boot) DO UPDATE SET body = excluded.body`, m.Env, m.Instance, m.Boot, clone(m.Body))
+				ON CONFLICT (env, instance, boot) DO UPDATE SET body = excluded.body`, m.Env, m.Instance, m.Boot, blob(m.Body))
 		}
 		if err != nil {
 			return fmt.Errorf("member %s, boot %s: %w", m.Instance, m.Boot, err)
@@ -229,11 +234,21 @@ func (t *txn) addMembers(members []Member) error {
 
 func (t *txn) addOutbox(effects []Outbox) error {
 	for _, o := range effects {
-		if _, err := t.exec(`INSERT INTO outbox (key, kind, body) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING`, o.Key, o.Kind, clone(o.Body)); err != nil {
+		_, err := t.exec(`INSERT INTO outbox (key, kind, body) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING`,
+			o.Key, o.Kind, blob(o.Body))
+		if err != nil {
 			return fmt.Errorf("outbox %s: %w", o.Key, err)
 		}
 	}
 	return nil
+}
+
+// blob makes nothing an empty value: a nil slice would be NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // OutboxDone implements Store.
@@ -266,7 +281,7 @@ func (s *SQLite) PutToken(ctx context.Context, tok Token) error {
 // PutMeta implements Store.
 func (s *SQLite) PutMeta(ctx context.Context, key string, value []byte) error {
 	err := s.write(ctx, false, func(t *txn) error {
-		_, err := t.exec(`INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, clone(value))
+		_, err := t.exec(`INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, blob(value))
 		return err
 	})
 	if err != nil {

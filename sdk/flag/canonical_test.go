@@ -180,6 +180,10 @@ func TestDigest(t *testing.T) {
 	if got := Digest("tag-v1", []byte(`{"a":1}`)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	// printf abc | sha256sum
+	if got := ContentDigest([]byte("abc")); got != "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" {
+		t.Errorf("content digest is %s", got)
+	}
 	if Digest("x", []byte("y")) == Digest("z", []byte("y")) {
 		t.Error("tags do not separate digests")
 	}

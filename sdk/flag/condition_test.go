@@ -126,6 +126,9 @@ func TestParseConditionErrors(t *testing.T) {
 			if !errors.As(err, &e) || got != nil {
 				t.Fatalf("got %v, %v, want a ParseError", got, err)
 			}
+			if !strings.HasPrefix(err.Error(), "condition at byte ") {
+				t.Errorf("got message %q", err)
+			}
 			if e.Offset != tt.offset || !strings.Contains(e.Text, tt.text) {
 				t.Errorf("got %q at %d, want %q at %d", e.Text, e.Offset, tt.text, tt.offset)
 			}

@@ -169,13 +169,17 @@ func (v *validator) rollout(path string, f Flag, r *Rollout) (cost int) {
 	if r.Salt == "" || len(r.Salt) > maxSalt {
 		v.add(path+".salt", CodeSalt, fmt.Sprintf("the salt has %d bytes, not 1 to %d", len(r.Salt), maxSalt))
 	}
-	if len(r.Cohorts) > maxCohorts {
-		v.add(path+".cohorts", CodeLimitRules, fmt.Sprintf("there are %d cohorts, more than %d", len(r.Cohorts), maxCohorts))
+	return v.cohorts(path+".cohorts", r.Cohorts)
+}
+
+func (v *validator) cohorts(path string, list []CohortExposure) (cost int) {
+	if len(list) > maxCohorts {
+		v.add(path, CodeLimitRules, fmt.Sprintf("there are %d cohorts, more than %d", len(list), maxCohorts))
 		return 0
 	}
 	seen := map[string]bool{}
-	for i, c := range r.Cohorts {
-		at := path + ".cohorts[" + strconv.Itoa(i) + "]"
+	for i, c := range list {
+		at := path + "[" + strconv.Itoa(i) + "]"
 		if !isSlug(c.Cohort) {
 			v.add(at+".cohort", CodeName, fmt.Sprintf("%s is not a name (%s)", short(c.Cohort), slugForm))
 		}

@@ -41,7 +41,9 @@ func TestASecondClosesWhenAllAreThroughIt(t *testing.T) {
 	in := NewIntake(settle)
 	in.Expect("a-boot", "a", start)
 	in.Expect("b-boot", "b", start)
-	in.take(say("a", 1, start+1, errorBlock(start, evidence.ArmBaseline, 5, 1), errorBlock(start+1, evidence.ArmBaseline, 4, 0)))
+	forged := errorBlock(start, evidence.ArmBaseline, 5, 1)
+	forged.Cells = append(forged.Cells, evidence.Cell{Dim: evidence.DimInstance, Value: "b", N: 5, Bad: 1})
+	in.take(say("a", 1, start+1, forged, errorBlock(start+1, evidence.ArmBaseline, 4, 0)))
 	in.take(say("b", 1, start, errorBlock(start, evidence.ArmBaseline, 3, 1)))
 	got := in.Close(at(start + 2))
 	if len(got) != 1 || got[0].At != start || got[0].Through != 2 || got[0].Members != 2 {
@@ -112,8 +114,14 @@ func TestLateBlocksAreCountedAndNeverRewrite(t *testing.T) {
 		t.Errorf("the closed second: got %+v", first)
 	}
 	want := []LateCount{{Metric: evidence.MetricError, Arm: evidence.ArmExposed, Blocks: 1, N: 7, Bad: 6}}
-	if got := in.Late(); !reflect.DeepEqual(got, want) {
-		t.Errorf("late: got %+v, want %+v", got, want)
+	restored := NewIntake(settle)
+	if err := json.Unmarshal(must(json.Marshal(in)), restored); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []*Intake{in, restored} {
+		if got := in.Late(); !reflect.DeepEqual(got, want) {
+			t.Errorf("late: got %+v, want %+v", got, want)
+		}
 	}
 }
 

@@ -1,6 +1,19 @@
 // Package judge turns evidence into verdicts. It is pure: Step takes the configuration, the state so far and one closed
 // second of evidence, and returns the next state and a verdict per guardrail lane. The same Step judges live rollouts,
 // rehearsals, simulations and replays, so a stored verdict can be computed again bit for bit.
+//
+// An Intake collects what the members report and closes it second by second; each closed second goes through Step, and
+// Enter marks the stages:
+//
+//	for _, sec := range intake.Close(now) {
+//		report := judge.Step(cfg, state, sec) // store sec before acting on the report
+//	}
+//	hard := judge.Open(cfg, state, intake.OpenBlocks(), now)
+//
+// A guardrail is judged in lanes: its total and, where asked, each value of the declared segments and sources. How a lane
+// judges is its rule; a further rule is a type that implements rule, a field of lane that holds its memory, and a case
+// in newLane and lane.rule. What is common to all (strata, arms, silence, hard trips, providers, the order of the report)
+// lies outside the rules.
 package judge
 
 import "time"

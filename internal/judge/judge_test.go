@@ -402,7 +402,7 @@ func TestDeciderIsTheStrongestThenTheWorst(t *testing.T) {
 	pause.Name, pause.OnBreach, pause.WorseBy = "a-pause", ActPause, Margin{Absolute: 0.001}
 	roll.Name, roll.WorseBy = "b-roll", Margin{Absolute: 0.1}
 	seg.Name, seg.WorseBy, seg.Segments = "c-seg", Margin{Absolute: 0.2}, true
-	cfg := config(pause, roll, seg)
+	cfg := config(pause, seg, roll)
 	world := func(sec int64) evidence.Second {
 		b, e := errorBlock(sec, evidence.ArmBaseline, 100, 0), errorBlock(sec, evidence.ArmExposed, 40, 20)
 		b, e = segment(b, "x=1", 50, 0), segment(e, "x=1", 20, 20)
@@ -414,15 +414,15 @@ func TestDeciderIsTheStrongestThenTheWorst(t *testing.T) {
 	for _, v := range rep.Verdicts {
 		order = append(order, v.Guardrail+" "+v.Dim+" "+v.Value)
 	}
-	want := []string{"a-pause total ", "b-roll total ", "c-seg total ", "c-seg segment x=1", "c-seg segment x=2"}
+	want := []string{"a-pause total ", "c-seg total ", "c-seg segment x=1", "c-seg segment x=2", "b-roll total "}
 	if !slices.Equal(order, want) {
 		t.Errorf("order: got %q", order)
 	}
 	// b-roll 0.5/0.1 and the lane x=1 1.0/0.2 are both five times over: the total comes first
-	if d := rep.Decider; d.Guardrail != "b-roll" || d.Evidence == "" || rep.Verdicts[1].Evidence != d.Evidence {
+	if d := rep.Decider; d.Guardrail != "b-roll" || d.Evidence == "" || rep.Verdicts[4].Evidence != d.Evidence {
 		t.Errorf("decider: got %+v", *d)
 	}
-	cfg.Guardrails[1].OnBreach = ActHold
+	cfg.Guardrails[2].OnBreach = ActHold
 	if d := run(cfg, judged(cfg), start, 15, world).Decider; d.Guardrail != "c-seg" || d.Value != "x=1" {
 		t.Errorf("decider without b-roll: got %+v", *d)
 	}
@@ -519,4 +519,59 @@ func FuzzUnmarshalState(f *testing.F) {
 			t.Errorf("round trip: %v", err)
 		}
 	})
+}
+
+func TestABreachOutranksErrorsAndSilence(t *testing.T) {
+	cfg := config(errorRail())
+	s := judged(cfg)
+	run(cfg, s, start, 15, func(sec int64) evidence.Second { return both(sec, 100, 0, 20, 10) })
+	Provider(s, "errors", "query timed out")
+	if rep := run(cfg, s, start+15, 12, func(sec int64) evidence.Second { return closed(sec) }); rep.Result != Fail || rep.Action != ActRollback {
+		t.Errorf("got %s: %s", rep.Result, Sentence(rep.Verdicts[0]))
+	}
+}
+
+func TestSignalsDoNotHoldBackAPass(t *testing.T) {
+	signal := Guardrail{Name: "signal", Role: "signal", Metric: "latency", Stat: statMean, WorseBy: Margin{Relative: 0.1}}
+	cfg := config(errorRail(), signal)
+	rep := run(cfg, judged(cfg), start, 15, func(sec int64) evidence.Second { return both(sec, 100, 1, 20, 0) })
+	if v := verdictOf(rep, "signal", evidence.DimTotal, ""); rep.Result != Pass || rep.Action != "" || v.Result != NoData {
+		t.Errorf("got %s, action %q, the signal %s", rep.Result, rep.Action, v.Result)
+	}
+	cfg.Guardrails[1].Role = "guardrail"
+	if rep := run(cfg, judged(cfg), start, 15, func(sec int64) evidence.Second { return both(sec, 100, 1, 20, 0) }); rep.Result != NoData {
+		t.Errorf("a mandatory guardrail without data: got %s", rep.Result)
+	}
+}
+
+func TestGoneNeedsAPastOfItsOwn(t *testing.T) {
+	pulse := func(n uint64, units int) armPulse { return armPulse{N: n, Mask: 1<<units - 1} }
+	for _, tt := range []struct {
+		name   string
+		past   int // seconds with observations
+		pulse  armPulse
+		silent int
+		want   bool
+	}{
+		{"enough of everything", 10, pulse(50, 5), 2, true},
+		{"unit buckets unknown", 10, pulse(50, 0), 2, true},
+		{"one unit hammering", 10, pulse(500, 4), 2, false},
+		{"one second", 10, pulse(500, 8), 1, false},
+		{"shorter past than twice the silence", 3, pulse(500, 8), 2, false},
+		{"too slow", 10, pulse(24, 8), 2, false},
+		{"slow but long enough", 10, pulse(24, 8), 3, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w armWatch
+			for range tt.past {
+				w.observe(tt.pulse)
+			}
+			for range tt.silent {
+				w.observe(armPulse{})
+			}
+			if got := w.gone(); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
 }

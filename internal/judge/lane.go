@@ -31,12 +31,18 @@ func (s stratum) compare(o stratum) int {
 	return cmp.Or(cmp.Compare(s.Cohort, o.Cohort), cmp.Compare(s.Revision, o.Revision), cmp.Compare(s.Exposure, o.Exposure))
 }
 
-// armSecond is what one arm did in one cell, stratum and second. Requests open at close are in N, Bad and Open of the
-// total; histograms and cells are those of the merged blocks (one per served arm) and belong to the evidence.
+// armSecond is what one arm did in one cell, stratum and second. Requests open at close that count as bad are in N, Bad
+// and Open, in the total only: they have no unit bucket and no value.
 type armSecond struct {
 	N, Bad, Open uint64
-	Hists        []*evidence.Hist
-	Cells        []*evidence.Cell // the lane's own cells, for their unit buckets
+	Parts        []part
+}
+
+// part is one merged cell (there is one per served arm) with the histogram whose scale its bins have. Either may be nil;
+// both belong to the evidence and are not changed.
+type part struct {
+	Cell *evidence.Cell
+	Hist *evidence.Hist
 }
 
 type stratumSecond struct {

@@ -258,7 +258,7 @@ func openSeconds(g *Guardrail, after, now int64, blocks []evidence.Block) []hard
 		if !ok {
 			out = slices.Insert(out, j, hardSecond{At: b.Second})
 		}
-		a := armSecond{N: b.N, Bad: b.Bad, Hists: []*evidence.Hist{b.Hist}}
+		a := armSecond{N: b.N, Bad: b.Bad, Parts: []part{{Hist: b.Hist}}}
 		out[j].add(&a, g.usesHist())
 	}
 	return out

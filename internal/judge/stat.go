@@ -27,8 +27,8 @@ func (s *sums) add(a *armSecond, hist bool) {
 	s.N += a.N
 	s.Bad += a.Bad
 	if hist {
-		for _, h := range a.Hists {
-			s.addHist(h)
+		for _, p := range a.Parts {
+			s.addHist(p.Hist)
 		}
 	}
 }

@@ -33,6 +33,8 @@ type State struct {
 	Rails    []*rail                    `json:"rails"`
 	Digests  []secondDigest             `json:"digests,omitempty"` // of the judged seconds that verdicts may name
 	Pruned   int64                      `json:"pruned,omitempty"`  // last second whose digest is forgotten
+
+	canonical []byte // of the second being judged, not part of the state
 }
 
 // rail is the memory of one guardrail, in the order of the configuration.

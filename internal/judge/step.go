@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"math"
 	"slices"
 
@@ -37,7 +39,7 @@ func (s *State) mustFit(cfg Config) {
 
 func (s *State) judge(cfg Config, sec evidence.Second) {
 	s.Clock++
-	s.Digests = append(s.Digests, secondDigest{sec.At, evidence.SecondDigest(&sec)})
+	s.Digests = append(s.Digests, secondDigest{sec.At, s.digest(&sec)})
 	ix := indexOf(sec.Blocks)
 	s.Live = s.Live || s.begins(ix)
 	covered := float64(sec.Through) >= minCoverage*float64(sec.Members)
@@ -45,6 +47,13 @@ func (s *State) judge(cfg Config, sec evidence.Second) {
 		r.step(s, &cfg.Guardrails[i], ix, covered)
 	}
 	s.prune()
+}
+
+// digest is evidence.SecondDigest in memory that is used again for every second.
+func (s *State) digest(sec *evidence.Second) string {
+	s.canonical = evidence.AppendCanonical(s.canonical[:0], sec)
+	sum := sha256.Sum256(s.canonical)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // index holds a second's blocks by metric; those without a lease have left both arms and are not in it.
@@ -145,23 +154,13 @@ func (a *armSecond) add(b *evidence.Block, open uint64) {
 	a.N += b.N + open
 	a.Bad += b.Bad + open
 	a.Open += open
-	if b.Hist != nil {
-		a.Hists = append(a.Hists, b.Hist)
-	}
-	for i := range b.Cells {
-		if b.Cells[i].Dim == evidence.DimTotal {
-			a.Cells = append(a.Cells, &b.Cells[i])
-		}
-	}
+	a.Parts = append(a.Parts, part{b.Cell(evidence.DimTotal, ""), b.Hist})
 }
 
 func (a *armSecond) addCell(c *evidence.Cell) {
 	a.N += c.N
 	a.Bad += c.Bad
-	if c.Hist != nil {
-		a.Hists = append(a.Hists, c.Hist)
-	}
-	a.Cells = append(a.Cells, c)
+	a.Parts = append(a.Parts, part{c, c.Hist})
 }
 
 // lane returns the lane of a cell, made when its value is new; nil when there are too many, which is counted.
@@ -186,14 +185,23 @@ func (r *rail) watch(total *laneSecond) {
 		for i := range total.Strata {
 			a := &total.Strata[i].Arms[arm]
 			p.N += a.N
-			for _, c := range a.Cells {
-				for _, u := range c.Buckets {
-					p.Mask |= 1 << (u.K % evidence.UnitBuckets)
-				}
+			for _, part := range a.Parts {
+				p.Mask |= unitMask(part.Cell)
 			}
 		}
 		r.Arms[arm].observe(p)
 	}
+}
+
+// unitMask has a bit for every unit bucket that observed.
+func unitMask(c *evidence.Cell) (mask uint64) {
+	if c == nil {
+		return 0
+	}
+	for _, u := range c.Buckets {
+		mask |= 1 << (u.K % evidence.UnitBuckets)
+	}
+	return mask
 }
 
 // prune forgets digests of seconds that no verdict can name any more; the last minute stays for silences.

@@ -289,3 +289,19 @@ func TestEarlierCohortsAndOlderEvidenceAreLeftOut(t *testing.T) {
 		t.Errorf("a stage began with the looks of another: %s", Sentence(rep.Verdicts[0]))
 	}
 }
+
+// TestStrataWithoutBothArmsAreLeftOut: a fleet that is half way into the next stage has exposed requests there and no
+// baseline yet.
+func TestStrataWithoutBothArmsAreLeftOut(t *testing.T) {
+	cfg := config(errorRail())
+	rep := run(cfg, judged(cfg), start, 15, func(sec int64) evidence.Second {
+		alone := errorBlock(sec, evidence.ArmExposed, 50, 10)
+		alone.Revision = 8
+		sec2 := both(sec, 100, 20, 20, 4)
+		sec2.Blocks = append(sec2.Blocks, alone)
+		return sec2
+	})
+	if v := rep.Verdicts[0]; rep.Result != Pass || v.NExposed != 300 || v.Exposed != 0.2 {
+		t.Errorf("got %s: %s", rep.Result, Sentence(v))
+	}
+}

@@ -42,7 +42,11 @@ func TestOpenHeadRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	last := len(signed) - len("X=\n") // holds two bits that decoding ignores
+	spare := string(signed[:last]) + alphabet[strings.IndexByte(alphabet, signed[last])+1:][:1] + "=\n"
 	for _, tt := range []struct{ name, signed, key, want string }{
+		{"spare bits of the signature", spare, verifier, "illegal base64"},
 		{"another key", string(signed), other, "no verifiable signatures"},
 		{"a broken key", string(signed), verifier[:20], "verifier key"},
 		{"two signatures", string(signed) + strings.SplitAfter(string(signed), "\n\n")[1], verifier, ""},

@@ -9,14 +9,15 @@ import (
 // Arming says whether a scope's next content may be committed.
 type Arming struct {
 	Ready   bool
+	Holding int           // live boots that hold the content
 	Refusal *slp.Prepared // a member's typed refusal, with Member
 	Member  string        // instance that refused
 	Missing []string      // instances that have not answered
 	Absent  []string      // components of the bundle without any live member
 }
 
-// minPrepared is the share of live instances of each component that must hold the content (contract 2).
-const minPrepared = 0.99
+// minPrepared is the share of live boots of each component, in per cent, that must hold the content (contract 2).
+const minPrepared = 99
 
 // Arm judges the answers to a prepare. components are those of the bundle: none may be absent. A member that is not live
 // does not count: it serves the baseline until it has caught up.
@@ -34,6 +35,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 			a.Refusal, a.Member = &got, m.Instance
 		case ok && got.Digest == digest:
 			prepared[m.Component]++
+			a.Holding++
 		default:
 			a.Missing = append(a.Missing, m.Instance)
 		}
@@ -46,7 +48,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 		}
 	}
 	for c, n := range live {
-		if float64(prepared[c]) < minPrepared*float64(n) {
+		if 100*prepared[c] < minPrepared*n {
 			a.Ready = false
 		}
 	}

@@ -36,7 +36,7 @@ type Proof struct {
 	Lines    []Line    `json:"lines"`
 	Counts   Counts    `json:"components"`
 	Complete bool      `json:"complete"`
-	At       time.Time `json:"at,omitzero"` // when the last line was proven
+	At       time.Time `json:"at,omitzero"` // when the last line was proven; the revoke where nothing had to be
 	Next     time.Time `json:"-"`           // when looking again can change the answer by itself; zero: only an ack can
 }
 
@@ -72,7 +72,7 @@ func (r Revoke) Horizon() time.Time { return r.At.Add(r.Y) }
 // when it said Bye, or W after its lease lapsed. Members that joined after the revoke never held the revoked value: they
 // are not part of it.
 func (f *Fleet) Barrier(r Revoke, classes []string, now time.Time) Proof {
-	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true}
+	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true, At: r.At.UTC()}
 	for _, m := range f.Sorted() {
 		if !slices.Contains(classes, m.Class) || m.Joined.After(r.At) || f.forgotten(m, r) {
 			continue
@@ -90,8 +90,6 @@ func (f *Fleet) Barrier(r Revoke, classes []string, now time.Time) Proof {
 	}
 	if !p.Complete {
 		p.At = time.Time{}
-	} else if p.At.IsZero() {
-		p.At = now.UTC()
 	}
 	p.Counts = Count(p.Lines)
 	return p
@@ -111,25 +109,24 @@ func (f *Fleet) forgotten(m *Member, r Revoke) bool {
 
 func (m *Member) w(r Revoke) time.Duration { return max(m.W, r.Drain) }
 
+// line takes the earliest of what proves the boot, so that a proof once given does not change when more arrives.
 func (m *Member) line(r Revoke, now time.Time) Line {
 	l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
-	activated, ok := m.Acked[r.Scope][slp.StageActivated]
-	lapsed := m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r))
-	if ok && activated.Rev >= r.Floor {
+	how, at := ByLapse, m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r))
+	if !m.Bye.IsZero() && m.Bye.Before(at) {
+		how, at = ByBye, m.Bye
+	}
+	if activated := m.Acked[r.Scope][slp.StageActivated]; activated.Rev >= r.Floor && !activated.At.IsZero() {
 		l.Rev = activated.Rev
-		if drained := m.Acked[r.Scope][slp.StageDrained]; drained.Rev >= r.Floor {
-			l.How, l.At = ByAck, later(activated.At, drained.At)
-			return l
+		acked := activated.At.Add(m.w(r))
+		if drained := m.Acked[r.Scope][slp.StageDrained]; drained.Rev >= r.Floor && later(activated.At, drained.At).Before(acked) {
+			acked = later(activated.At, drained.At)
 		}
-		if until := activated.At.Add(m.w(r)); until.Before(lapsed) {
-			return l.by(ByAck, until, now)
+		if !acked.After(at) {
+			how, at = ByAck, acked
 		}
 	}
-	if !m.Bye.IsZero() {
-		l.How, l.At = ByBye, m.Bye
-		return l
-	}
-	return l.by(ByLapse, lapsed, now)
+	return l.by(how, at, now)
 }
 
 func (l Line) by(how string, at, now time.Time) Line {

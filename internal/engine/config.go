@@ -64,11 +64,36 @@ func (c Edit) apply(e *Engine, o *Output) error {
 	if err != nil {
 		return err
 	}
+	if err := e.checkEdit(env, change); err != nil {
+		return err
+	}
 	if err := e.publish(o, env, change, slp.EventCommit); err != nil {
 		return err
 	}
 	e.record(o, audit.Record{Kind: "config.edit", Env: c.Env, Actor: c.Actor, Reason: c.Reason, Rev: env.rev.Number},
 		map[string]any{"put": c.Put, "delete": c.Delete}, map[string]any{"revision": env.rev.Number, "digest": env.rev.Digest})
+	return nil
+}
+
+// checkEdit compiles strictly what people have written, and what each open rollout would go back to beside it: an edit
+// must not take away what a rollback needs.
+func (e *Engine) checkEdit(env *environment, c revision.Change) error {
+	next, err := env.rev.With(c, e.now)
+	if err != nil {
+		return err
+	}
+	if err := next.Check(); err != nil {
+		return refusal("config.invalid", "mend the object named", "the configuration does not compile: %v", err)
+	}
+	for _, name := range e.names() {
+		r := e.runs[name]
+		if _, open := next.Scopes[name]; !open || r.plan.Environment != next.Name {
+			continue
+		}
+		if err := next.WithContent(name, r.before).Check(); err != nil {
+			return refusal("config.rollback", "wait for the rollout to end", "rollout %q could not be taken back beside this: %v", name, err)
+		}
+	}
 	return nil
 }
 

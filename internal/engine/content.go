@@ -103,6 +103,29 @@ func cohorts(p *plan.Plan, i int) []flag.CohortExposure {
 	return out
 }
 
+// keepExcluded lets the exclusions in force outlive the rollout (I11): what they keep from the candidate goes on to get
+// the variant that was stable, after promotion too.
+func keepExcluded(overlay revision.Objects, p *plan.Plan) (revision.Objects, error) {
+	objs := overlay.Clone()
+	for path, raw := range overlay {
+		if !strings.HasPrefix(path, "exclude/") {
+			continue
+		}
+		var x flag.Exclusion
+		if err := json.Unmarshal(raw, &x); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if x.Flag != p.Flag.Key || x.Serve != "" {
+			continue
+		}
+		x.Serve = p.Flag.Stable
+		if err := objs.Put(path, x); err != nil {
+			return nil, err
+		}
+	}
+	return objs, nil
+}
+
 // finished is the scope's content when the candidate has become the stable variant.
 func finished(before revision.Objects, p *plan.Plan) (revision.Objects, error) {
 	objs := before.Clone()

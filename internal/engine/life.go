@@ -340,6 +340,7 @@ func (e *Engine) revoke(o *Output, env *environment, r *run) error {
 	if err != nil {
 		return err
 	}
+	r.intake.Head(env.rev.Number, e.now.Unix())
 	o.Effects = append(o.Effects, Effect{Kind: Horizon, Env: env.rev.Name, Rollout: r.plan.Name})
 	return nil
 }
@@ -357,8 +358,16 @@ func (e *Engine) close(o *Output, env *environment, r *run, finish bool) error {
 	for path, raw := range merged {
 		base[path] = raw
 	}
-	return e.publish(o, env, revision.Change{
+	change := revision.Change{
 		Put:    map[string]revision.ScopeContent{revision.Base: {Objects: base}},
 		Remove: []string{r.plan.Name},
-	}, slp.EventCommit)
+	}
+	if finish {
+		overlay, err := keepExcluded(env.rev.Scopes[revision.Overlay].Objects, r.plan)
+		if err != nil {
+			return err
+		}
+		change.Put[revision.Overlay] = revision.ScopeContent{Objects: overlay}
+	}
+	return e.publish(o, env, change, slp.EventCommit)
 }

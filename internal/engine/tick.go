@@ -46,7 +46,9 @@ func (t Tick) apply(e *Engine, o *Output) error {
 // lapse tells the intake of boots that have stopped renewing: their seconds close without them from there on.
 func (e *Engine) lapse(env *environment, r *run) {
 	for _, m := range env.fleet.Members {
-		if m.Bye.IsZero() && !m.Live(r.plan.Rollback.LeaseTTL, e.now) {
+		if m.Live(r.plan.Rollback.LeaseTTL, e.now) {
+			r.intake.Expect(m.Boot, m.Instance, e.now.Unix()) // again, when it had lapsed and is back
+		} else if m.Bye.IsZero() {
 			last := m.Renewed
 			if last.IsZero() {
 				last = env.fleet.Started
@@ -94,8 +96,11 @@ func (e *Engine) evidence(o *Output, r *run) error {
 	if e.now.Sub(r.marked) >= checkpointEvery {
 		e.checkpoint(o, r)
 	}
-	if hard := judge.Open(r.plan.Judge, r.judge, r.intake.OpenBlocks(), e.now); hard.Action != "" && r.state.Judged() {
+	open := r.intake.OpenBlocks()
+	if hard := judge.Open(r.plan.Judge, r.judge, open, e.now); hard.Action != "" && r.state.Judged() {
 		r.report = hard
+		sec := evidence.Second{Blocks: open} // what a decision rests on is stored with it (I15)
+		o.Artifacts = append(o.Artifacts, Artifact{Digest: evidence.SecondDigest(&sec), Kind: "open-evidence", Body: evidence.AppendCanonical(nil, &sec)})
 		return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &hard})
 	}
 	return nil

@@ -163,4 +163,8 @@ type Report struct {
 	Decider  *Verdict  `json:"decider,omitempty"`
 	Result   Result    `json:"result"`  // of the stage so far: Pass means "may advance once the bake is over"
 	Powered  bool      `json:"powered"` // the pass is powered
+
+	// Clean is the lower grade of a pass: no lane has shown a breach since the stage began, and every mandatory guardrail
+	// has seen both arms in it. It is enough to leave a stage below PowerFrom, where harm is capped by exposure.
+	Clean bool `json:"clean"`
 }

@@ -19,15 +19,17 @@ const (
 // report says what the state shows after its last second.
 func (s *State) report(cfg Config) Report {
 	var rep Report
-	pass, powered, mandatory := true, true, 0
+	pass, powered, clean, mandatory := true, true, true, 0
 	for i, r := range s.Rails {
 		g := &cfg.Guardrails[i]
 		for j, l := range r.Lanes {
 			v := r.verdict(s, g, l)
 			rep.Verdicts = append(rep.Verdicts, v)
 			rep.note(g, v)
+			clean = clean && v.Breached == 0 && (v.Result == Pass || v.Result == Inconclusive)
 			if j == 0 && g.mandatory() {
 				mandatory++
+				clean = clean && g.limited() && r.Arms[baseline].Seen && r.Arms[exposed].Seen
 				pass = pass && v.Result == Pass
 				powered = powered && v.Powered
 			}
@@ -39,6 +41,7 @@ func (s *State) report(cfg Config) Report {
 			rep.Result, rep.Powered = Pass, powered
 		}
 	}
+	rep.Clean = clean && mandatory > 0
 	rep.decide()
 	if d := rep.Decider; d != nil {
 		d.Evidence = s.evidence(d.From, d.To)

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"sluice.dev/sdk/evidence"
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/fleet"
@@ -297,7 +296,7 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
 	if !s.decode(w, r, maxEvidence, &q) {
 		return
 	}
-	if err := evidence.CheckBlocks(q.Blocks, time.Now().Unix()); err != nil {
+	if err := slp.CheckEvidence(q); err != nil {
 		s.refuse(w, http.StatusUnprocessableEntity, err)
 		return
 	}

@@ -214,8 +214,17 @@ func (e Env) Find(path string) (scope string, raw json.RawMessage, ok bool) {
 	return "", nil, false
 }
 
-// Compile parses and compiles the configuration as the SDK would: what does not compile is never published.
-func (e Env) Compile() (*flag.Snapshot, error) {
+// Compile parses and compiles the configuration as members do: what does not compile is never published. A reference that
+// leads nowhere is no error here, because a rollback must take effect even if another scope has changed under it.
+func (e Env) Compile() (*flag.Snapshot, error) { return e.compile(true) }
+
+// Check compiles strictly, for configuration that people have just written.
+func (e Env) Check() error {
+	_, err := e.compile(false)
+	return err
+}
+
+func (e Env) compile(dangling bool) (*flag.Snapshot, error) {
 	cfg, err := flag.ParseObjects(e.Objects())
 	if err != nil {
 		return nil, err
@@ -224,7 +233,17 @@ func (e Env) Compile() (*flag.Snapshot, error) {
 	for name, s := range e.Scopes {
 		revs[name] = s.Rev
 	}
-	return flag.Compile(cfg, flag.Options{ScopeRev: revs})
+	return flag.Compile(cfg, flag.Options{ScopeRev: revs, AllowDangling: dangling})
+}
+
+// WithContent returns the environment as it would be with the content in place of the scope's, for checks; it has no number of
+// its own and is never published.
+func (e Env) WithContent(scope string, content Objects) Env {
+	e.Scopes = maps.Clone(e.Scopes)
+	s := e.Scopes[scope]
+	s.Objects = content
+	e.Scopes[scope] = s
+	return e
 }
 
 // DiffLine is one object that differs between two environments.

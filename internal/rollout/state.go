@@ -115,6 +115,7 @@ type State struct {
 	Baked        time.Duration `json:"baked"`                 // observed time in the current stage
 	Result       judge.Result  `json:"result,omitempty"`      // of the stage so far
 	Powered      bool          `json:"powered,omitempty"`
+	Clean        bool          `json:"clean,omitempty"` // no breach so far, both arms seen (judge.Report.Clean)
 	Cause        *Cause        `json:"cause,omitempty"`
 	Proof        string        `json:"proof,omitempty"` // digest of the barrier's proof
 	Started      time.Time     `json:"started"`

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"sluice.dev/sdk/flag"
 	"sluice.dev/sluice/internal/judge"
 	"sluice.dev/sluice/internal/plan"
 )
@@ -163,7 +164,7 @@ func commit(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	}
 	s.Revision, s.Exposure = e.Revision, p.Stages[s.Stage].Exposure
 	s.StageSince, s.Baked = e.At.UTC(), 0
-	s.Result, s.Powered, s.Armed = "", false, ""
+	s.Result, s.Powered, s.Clean, s.Armed = "", false, false, ""
 	return s, nil, nil
 }
 
@@ -172,7 +173,7 @@ func judged(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	if !s.Judged() || e.Report == nil {
 		return s, nil, nil
 	}
-	s.Result, s.Powered = e.Report.Result, e.Report.Powered
+	s.Result, s.Powered, s.Clean = e.Report.Result, e.Report.Powered, e.Report.Clean
 	switch e.Report.Action {
 	case judge.ActRollback:
 		e.Reason = "guardrail:rollback"
@@ -195,8 +196,7 @@ func judged(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 
 // decide runs when the bake is over: pass goes on, inconclusive waits for a person, anything else keeps looking.
 func decide(p *plan.Plan, s State, e Event) (State, []Effect, error) {
-	// A stage that exposes nobody compares nothing; its bake counts only seconds that had data.
-	if s.Result == judge.Pass || p.Stages[s.Stage].Exposure == 0 {
+	if passed(p, s) {
 		return advance(p, s, s.Stage+1)
 	}
 	if s.Sub == Baking {
@@ -211,6 +211,17 @@ func decide(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	return s, nil, nil
 }
 
+// passed: a stage that exposes nobody compares nothing, and its bake counts only seconds that had data. Below PowerFrom
+// harm is capped by exposure, so the absence of a breach is enough; from there on, and to complete, it takes power.
+func passed(p *plan.Plan, s State) bool {
+	stage := p.Stages[s.Stage]
+	if stage.Exposure == 0 || s.Result == judge.Pass {
+		return true
+	}
+	below := float64(stage.Exposure)/float64(flag.Full) < p.Judge.PowerFrom
+	return below && s.Clean && s.Stage < len(p.Stages)-1
+}
+
 // patience is how much observed time beyond the bake a stage waits for its verdict before it asks a person. It is
 // observed time, not wall time, so that replaying the stored evidence decides the same.
 const patience = 30 * time.Second
@@ -222,7 +233,7 @@ func advance(p *plan.Plan, s State, to int) (State, []Effect, error) {
 		return s, []Effect{{Kind: DoFinish}}, nil
 	}
 	s.Phase, s.Sub, s.Stage = Progressing, Arming, to
-	s.Baked, s.Result, s.Powered = 0, "", false
+	s.Baked, s.Result, s.Powered, s.Clean = 0, "", false, false
 	return s, []Effect{{Kind: DoArm, Stage: to}}, nil
 }
 

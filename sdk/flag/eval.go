@@ -5,7 +5,7 @@ import "encoding/json"
 // Reasons of a Result, in order of precedence. OpenFeatureReason maps them to OpenFeature's.
 const (
 	ReasonKilled    = "KILLED"       // the kill switch decided: Off
-	ReasonExcluded  = "EXCLUDED"     // an exclusion keeps the unit on the rollout's stable variant
+	ReasonExcluded  = "EXCLUDED"     // an exclusion keeps the unit on the stable variant; RuleName is its id
 	ReasonException = "EXCEPTION"    // an exception matched; RuleName is its id
 	ReasonRule      = "RULE"         // a rule matched; RuleName is its name
 	ReasonRollout   = "ROLLOUT"      // the open rollout decided: stable or candidate
@@ -124,8 +124,10 @@ func (h *Handle) first(ctx *Context, leased bool) *Result {
 	if h.Killed {
 		return h.off
 	}
-	if h.rollout != nil && h.rollout.excludes(ctx) {
-		return &h.rollout.excluded
+	for i := range h.exclusions {
+		if d := &h.exclusions[i]; d.match.match(ctx) {
+			return &d.result
+		}
 	}
 	for i := range h.exceptions {
 		if d := &h.exceptions[i]; d.match.match(ctx) {
@@ -165,15 +167,6 @@ func (r *rollout) pinned(ctx *Context, arm Arm, leased bool) (*Result, uint8) {
 		c = &r.unnamed
 	}
 	return c.result(arm == ArmExposed, leased), bucket
-}
-
-func (r *rollout) excludes(ctx *Context) bool {
-	for i := range r.exclusions {
-		if r.exclusions[i].match(ctx) {
-			return true
-		}
-	}
-	return false
 }
 
 // unitOf returns the hash and the unit bucket of the rollout's unit; !ok when the context has none.

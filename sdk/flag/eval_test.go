@@ -92,8 +92,8 @@ func TestEvalPrecedence(t *testing.T) {
 		{"exception before rule", NewContext(low, Str("plan", "legacy"), Str("account", "4712")), false, "v12", ReasonException, "x2", "", ArmNone, ArmNone},
 		{"exception to stable", NewContext(low, Str("account", "4711")), true, "v10", ReasonException, "x1", "", ArmNone, ArmNone},
 		{"exception to candidate without lease", NewContext(low, Str("account", "4712")), true, "v11", ReasonLapsed, "x2", "", ArmNone, ArmNone},
-		{"exclusion before exception", NewContext(low, Str("account", "4712"), Str("region", "eu")), false, "v11", ReasonExcluded, "", "", ArmNone, ArmNone},
-		{"exclusion at full", NewContext(low, BoolAttr("staff", true), Str("region", "eu")), false, "v11", ReasonExcluded, "", "", ArmNone, ArmNone},
+		{"exclusion before exception", NewContext(low, Str("account", "4712"), Str("region", "eu")), false, "v11", ReasonExcluded, "e1", "", ArmNone, ArmNone},
+		{"exclusion at full", NewContext(low, BoolAttr("staff", true), Str("region", "eu")), false, "v11", ReasonExcluded, "e1", "", ArmNone, ArmNone},
 	}
 	s := mustCompile(t, etaObjects(), map[string]uint64{"eta-12": 7, "base": 3})
 	for _, tt := range tests {

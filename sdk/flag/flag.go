@@ -95,11 +95,14 @@ type Kill struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// Exclusion keeps the units that match on the stable variant of any rollout of the flag: object "exclude/<id>" (overlay scope).
+// Exclusion keeps the units that match on the stable variant of any rollout of the flag: object "exclude/<id>" (overlay
+// scope). Serve is set by the server when a rollout completes while the exclusion is in force: from then on these units
+// keep that variant, promotion included.
 type Exclusion struct {
 	ID    string    `json:"id"`
 	Flag  string    `json:"flag"`
 	Match Condition `json:"match"`
+	Serve string    `json:"serve,omitempty"`
 }
 
 // Condition is a typed rule: exactly one of its fields is set.

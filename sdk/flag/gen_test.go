@@ -160,6 +160,11 @@ func (g gen) config() Config {
 	for i := range g.IntN(2) {
 		id := fmt.Sprint("e", i)
 		c.Exclusions[id] = Exclusion{ID: id, Flag: "f", Match: g.condition(2, names...)}
+		if g.IntN(2) == 0 { // it outlived an earlier rollout, whose stable variant may be gone
+			x := c.Exclusions[id]
+			x.Serve = []string{serve(), "gone"}[g.IntN(2)]
+			c.Exclusions[id] = x
+		}
 	}
 	if g.IntN(12) == 0 {
 		c.Kills["f"] = Kill{Flag: "f"}

@@ -71,6 +71,7 @@ type Handle struct {
 	variants   []Variant // sorted by name
 	fallback   Result
 	off        *Result // nil unless killed
+	exclusions []decision
 	exceptions []decision
 	rules      []decision
 	rollout    *rollout
@@ -85,14 +86,12 @@ type decision struct {
 
 // rollout is a compiled Rollout.
 type rollout struct {
-	unit       string // attribute, "" for the targeting key
-	saltHash   uint64
-	exclusions []matcher
-	cohorts    []cohort
-	unnamed    cohort // of a pinned request that is in none of them here
-	excluded   Result
-	outside    Result // unit in no cohort
-	missing    Result // no unit
+	unit     string // attribute, "" for the targeting key
+	saltHash uint64
+	cohorts  []cohort
+	unnamed  cohort // of a pinned request that is in none of them here
+	outside  Result // unit in no cohort
+	missing  Result // no unit
 }
 
 type cohort struct {
@@ -165,12 +164,25 @@ func (c *compiler) flag(h *Handle, f Flag, o Options) error {
 	if f.Rollout != nil {
 		h.rollout = c.rollout(h, f.Rollout)
 	}
-	h.plain = !h.Killed && h.rollout == nil && len(h.exceptions)+len(h.rules) == 0
+	h.plain = !h.Killed && h.rollout == nil && len(h.exclusions)+len(h.exceptions)+len(h.rules) == 0
 	return nil
 }
 
-// decisions compiles the exceptions and rules.
+// decisions compiles the exclusions, exceptions and rules. An exclusion that outlived a rollout serves what the unit had
+// then; one that names a variant which is gone, or none while no rollout is open, does nothing.
 func (c *compiler) decisions(h *Handle, f Flag) {
+	for _, x := range c.exclusions[f.Key] {
+		serve := x.Serve
+		if f.Rollout != nil && (h.Variant(serve) == nil || serve == f.Rollout.Candidate) {
+			serve = f.Rollout.Stable // the candidate is served under a lease only
+		}
+		if h.Variant(serve) == nil {
+			continue
+		}
+		d := decision{match: c.matcher(&x.Match), result: h.result(serve, ReasonExcluded)}
+		d.result.RuleName = x.ID
+		h.exclusions = append(h.exclusions, d)
+	}
 	for _, e := range c.exceptions[f.Key] {
 		if h.Variant(e.Serve) == nil {
 			continue // AllowDangling
@@ -192,11 +204,8 @@ func (c *compiler) decisions(h *Handle, f Flag) {
 }
 
 func (c *compiler) rollout(h *Handle, r *Rollout) *rollout {
-	out := &rollout{saltHash: xxhash64(r.Salt), outside: h.result(r.Stable, ReasonRollout), excluded: h.result(r.Stable, ReasonExcluded)}
+	out := &rollout{saltHash: xxhash64(r.Salt), outside: h.result(r.Stable, ReasonRollout)}
 	out.missing = h.failure(ErrTargetingKeyMissing)
-	for _, x := range c.exclusions[h.Key] {
-		out.exclusions = append(out.exclusions, c.matcher(&x.Match))
-	}
 	if r.Unit != TargetingKey {
 		out.unit = r.Unit
 	}

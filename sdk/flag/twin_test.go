@@ -111,8 +111,16 @@ func naiveEval(cfg Config, w world, leased bool) string {
 		return line(map[bool]string{true: f.Default, false: f.Off}[f.Off == ""], "KILLED", "", "", 0, 0)
 	}
 	for _, id := range []string{"e0", "e1"} {
-		if x, ok := cfg.Exclusions[id]; ok && r != nil && naiveMatch(cfg, x.Match, w) {
-			return line(r.Stable, "EXCLUDED", "", "", 0, 0)
+		x, ok := cfg.Exclusions[id]
+		serve := ""
+		if _, has := f.Variants[x.Serve]; has {
+			serve = x.Serve
+		}
+		if r != nil && (serve == "" || serve == r.Candidate) {
+			serve = r.Stable
+		}
+		if ok && serve != "" && naiveMatch(cfg, x.Match, w) {
+			return line(serve, "EXCLUDED", id, "", 0, 0)
 		}
 	}
 	for _, id := range []string{"x0", "x1", "x2"} {

@@ -115,7 +115,8 @@ type State struct {
 	Baked        time.Duration `json:"baked"`                 // observed time in the current stage
 	Result       judge.Result  `json:"result,omitempty"`      // of the stage so far
 	Powered      bool          `json:"powered,omitempty"`
-	Clean        bool          `json:"clean,omitempty"` // no breach so far, both arms seen (judge.Report.Clean)
+	PowerIn      string        `json:"powerIn,omitempty"` // cohort for which a powered pass has been reached
+	Clean        bool          `json:"clean,omitempty"`   // no breach so far, both arms seen (judge.Report.Clean)
 	Cause        *Cause        `json:"cause,omitempty"`
 	Proof        string        `json:"proof,omitempty"` // digest of the barrier's proof
 	Started      time.Time     `json:"started"`
@@ -127,8 +128,12 @@ type State struct {
 	Version      uint64        `json:"version"` // +1 with every accepted event
 }
 
-// Exposed reports whether some unit may be on the candidate by decision: the rollback must then be proven.
-func (s State) Exposed() bool { return s.Revision != 0 && s.Floor == 0 && !s.Phase.Terminal() }
+// Exposed reports whether some unit may be on the candidate by decision: the rollback must then be proven. A commit that
+// is under way counts, because nobody knows yet whether it has happened.
+func (s State) Exposed() bool {
+	committing := s.Sub == Exposing && s.Armed != ""
+	return (s.Revision != 0 || committing) && s.Floor == 0 && !s.Phase.Terminal()
+}
 
 // Judged reports whether guardrails act in this state: in every exposed phase, Paused included (I16).
 func (s State) Judged() bool { return s.Exposed() && s.Phase != Promoting }

@@ -37,7 +37,7 @@ func Step(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	case Promoting:
 		return settle(s, e)(fromPromoting(s, e))
 	}
-	return s, nil, refuse(s, e, "phase", "it is over")
+	return settle(s, e)(ignore(s, e))
 }
 
 // settle stamps what every accepted event changes, and turns late engine events into silence.
@@ -68,6 +68,9 @@ func refuse(s State, e Event, code, text string, args ...any) error {
 func ignore(s State, e Event) (State, []Effect, error) {
 	switch e.Kind {
 	case Submit, Promote, PauseIt, Resume, Rollback, Cancel:
+		if s.Phase.Terminal() {
+			return s, nil, refuse(s, e, "phase", "it is over")
+		}
 		return s, nil, refuse(s, e, "phase", "only %s can follow", expected(s))
 	}
 	return s, nil, nil
@@ -116,7 +119,7 @@ func cancel(s State, e Event) (State, []Effect, error) {
 		return startRollback(s, e)
 	}
 	opened := s.DigestBefore != ""
-	s.Phase, s.Sub = Cancelled, ""
+	s.Phase, s.Sub, s.Pause = Cancelled, "", ""
 	if opened {
 		return s, []Effect{{Kind: DoRestore}}, nil
 	}
@@ -159,7 +162,8 @@ func stepForward(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 }
 
 func commit(p *plan.Plan, s State, e Event) (State, []Effect, error) {
-	if s.Phase != Progressing || s.Sub != Exposing || e.Revision <= s.Revision {
+	// Also in a pause that came between the decision and the commit: what is published is exposed, whatever was asked since.
+	if s.Sub != Exposing || s.Armed == "" || e.Revision <= s.Revision {
 		return s, nil, nil
 	}
 	s.Revision, s.Exposure = e.Revision, p.Stages[s.Stage].Exposure
@@ -174,6 +178,10 @@ func judged(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 		return s, nil, nil
 	}
 	s.Result, s.Powered, s.Clean = e.Report.Result, e.Report.Powered, e.Report.Clean
+	inForce := s.Sub == Baking || s.Sub == Deciding // while a stage is prepared, evidence is still of the one before
+	if inForce && e.Report.Result == judge.Pass && e.Report.Powered {
+		s.PowerIn = p.Stages[s.Stage].Cohort
+	}
 	switch e.Report.Action {
 	case judge.ActRollback:
 		e.Reason = "guardrail:rollback"
@@ -212,14 +220,16 @@ func decide(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 }
 
 // passed: a stage that exposes nobody compares nothing, and its bake counts only seconds that had data. Below PowerFrom
-// harm is capped by exposure, so the absence of a breach is enough; from there on, and to complete, it takes power.
+// harm is capped by exposure, so the absence of a breach is enough; from there on, and to complete, it takes power. Power
+// counts over the whole rollout of a cohort: once reached it stays. Without data, or with a provider that errs, nothing passes.
 func passed(p *plan.Plan, s State) bool {
 	stage := p.Stages[s.Stage]
-	if stage.Exposure == 0 || s.Result == judge.Pass {
+	if stage.Exposure == 0 {
 		return true
 	}
-	below := float64(stage.Exposure)/float64(flag.Full) < p.Judge.PowerFrom
-	return below && s.Clean && s.Stage < len(p.Stages)-1
+	below := float64(stage.Exposure)/float64(flag.Full) < p.Judge.PowerFrom && s.Stage < len(p.Stages)-1
+	enough := below || s.PowerIn == stage.Cohort || s.Result == judge.Pass && s.Powered
+	return enough && (s.Result == judge.Pass || s.Result == judge.Inconclusive && s.Clean)
 }
 
 // patience is how much observed time beyond the bake a stage waits for its verdict before it asks a person. It is
@@ -274,7 +284,7 @@ func promote(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	case s.Pause == PauseBreach || s.Result == judge.Fail:
 		return s, nil, refuse(s, e, "breach", "a guardrail is breached; roll back, or resume with a reason first")
 	case e.Reason == "":
-		return s, nil, refuse(s, e, "reason.required", "promoting before the bake is over needs --reason")
+		return s, nil, refuse(s, e, "reason.required", "promoting without a pass needs --reason")
 	}
 	to := s.Stage + 1
 	if e.Full && to < len(p.Stages) {

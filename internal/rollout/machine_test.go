@@ -43,8 +43,10 @@ func genEvent(t *rapid.T, at time.Time, rev *uint64) Event {
 	case Committed, Revoked:
 		if rapid.IntRange(0, 3).Draw(t, "late") > 0 {
 			*rev++
+			e.Revision = *rev
+		} else {
+			e.Revision = rapid.Uint64Range(1, *rev).Draw(t, "revision")
 		}
-		e.Revision = *rev
 	case Promote:
 		e.Full = rapid.Bool().Draw(t, "full")
 	case Judged:
@@ -431,4 +433,15 @@ func TestGuardrailsActInEveryExposedPhase(t *testing.T) {
 			t.Fatalf("guardrails rest in %+v", s)
 		}
 	})
+}
+
+// TestLateCommitIsNotThisOne: the answer to an earlier stage's commit must not stand for the one under way (I6).
+func TestLateCommitIsNotThisOne(t *testing.T) {
+	sc := at(t, "submit; open; stage; judged no-data 5s; armed")
+	for _, rev := range []uint64{0, 1, sc.s.Revision} {
+		next, fx, err := Step(sc.p, sc.s, Event{Kind: Committed, At: t0, Revision: rev})
+		if next != sc.s || fx != nil || err != nil {
+			t.Errorf("a commit of revision %d, with %d in force, leads to %+v (%v)", rev, sc.s.Revision, next, err)
+		}
+	}
 }

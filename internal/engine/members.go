@@ -9,12 +9,8 @@ import (
 	"sluice.dev/sluice/internal/rollout"
 )
 
-// Seen is what the grant path knows of one boot: when its last Renew arrived and when each scope was last granted.
-type Seen struct {
-	Boot    string
-	Renewed time.Time
-	Granted map[string]time.Time
-}
+// Seen is what the grant path knows of one boot.
+type Seen = fleet.Seen
 
 func (env *environment) note(seen []Seen) {
 	for _, s := range seen {

@@ -179,15 +179,12 @@ func blocksOf(q slp.EvidenceRequest, rollout string) []evidence.Block {
 	return out
 }
 
-// View is what the grant path answers from: immutable, published by control after each commit.
+// View is what the fleet is answered from: immutable, published by control after each commit.
 type View struct {
-	Env    string
-	Epoch  uint64
-	Head   slp.Head
-	Floors map[string]uint64
-	Leases map[string]time.Duration // scopes that may be granted
-	Event  slp.Event                // the level-triggered part of every watch event
-	Config revision.Env             // what Head names; immutable
+	Env string
+	fleet.GrantView
+	Event  slp.Event    // the level-triggered part of every watch event
+	Config revision.Env // what Head names
 }
 
 // View returns the grant view of an environment.
@@ -196,10 +193,10 @@ func (e *Engine) View(name string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	v := View{
-		Env: name, Epoch: e.epoch, Head: slp.Head{Rev: env.rev.Number, Digest: env.rev.Digest},
-		Floors: map[string]uint64{}, Leases: map[string]time.Duration{}, Config: env.rev,
-	}
+	v := View{Env: name, Config: env.rev, GrantView: fleet.GrantView{
+		Epoch: e.epoch, Head: slp.Head{Rev: env.rev.Number, Digest: env.rev.Digest},
+		Floors: map[string]uint64{}, Leases: map[string]time.Duration{},
+	}}
 	ev := slp.Event{Epoch: e.epoch, Head: v.Head, Committed: map[string]uint64{}, Floors: v.Floors, Unwind: map[string]string{}}
 	for scope, s := range env.rev.Scopes {
 		if !s.Leased {

@@ -118,8 +118,7 @@ func (s *Server) Seen() map[string][]engine.Seen {
 	defer s.mu.RUnlock()
 	out := make(map[string][]engine.Seen, len(s.envs))
 	for name, e := range s.envs {
-		e.grants.forget(time.Now().Add(-fleet.Forget))
-		out[name] = e.grants.seen()
+		out[name] = e.grants.seen(time.Now().Add(-fleet.Forget))
 	}
 	return out
 }
@@ -283,7 +282,7 @@ func (s *Server) ack(w http.ResponseWriter, r *http.Request) {
 	if !s.decode(w, r, maxRenew, &q) {
 		return
 	}
-	if !s.said(env, engine.Acked{Boot: q.Boot, Acks: q.Acks, Bye: q.Bye}) {
+	if !s.said(env, engine.Acked{Boot: q.Boot, Acks: q.Acks, Prepared: q.Prepared, Bye: q.Bye}) {
 		s.busy(w)
 		return
 	}

@@ -79,7 +79,7 @@ func progressing(s rollout.State, p *plan.Plan, stage string) string {
 func rollingBack(st rollout.Status) string {
 	s := st.State
 	if s.Phase == rollout.RollbackIncomplete {
-		return fmt.Sprintf("NOT SAFE: rollback has not completed in time (%s). %s%s", s.Sub, cause(s), waiting(st.Barrier))
+		return incomplete(st)
 	}
 	if s.Sub == rollout.Revoking {
 		return fmt.Sprintf("Rolling back: %s%s", cause(s), waiting(st.Barrier))
@@ -87,11 +87,26 @@ func rollingBack(st rollout.Status) string {
 	return fmt.Sprintf("SAFE in %s%s, unwinding stores and writers. %s", Millis(s.SafeAt.Sub(s.Decided)), proven(st.Barrier), cause(s))
 }
 
+// incomplete says what is late. NOT SAFE is said only while exposure is not proven off.
+func incomplete(st rollout.Status) string {
+	s := st.State
+	switch {
+	case s.SafeAt.IsZero():
+		return fmt.Sprintf("NOT SAFE: rollback has not completed in time (%s). %s%s", s.Sub, cause(s), waiting(st.Barrier))
+	case s.DigestAfter != "" && s.DigestAfter != s.DigestBefore:
+		return fmt.Sprintf("SAFE in %s%s, but configuration is not as before: its digest is %s, it was %s. %s",
+			Millis(s.SafeAt.Sub(s.Decided)), proven(st.Barrier), s.DigestAfter, s.DigestBefore, cause(s))
+	}
+	return fmt.Sprintf("SAFE in %s%s, but stores and writers have not gone back in time (%s). %s",
+		Millis(s.SafeAt.Sub(s.Decided)), proven(st.Barrier), s.Sub, cause(s))
+}
+
+// cause is the sentence of the cause, with one full stop.
 func cause(s rollout.State) string {
 	if s.Cause == nil {
-		return ""
+		return "No cause is recorded."
 	}
-	return s.Cause.Sentence
+	return strings.TrimSuffix(s.Cause.Sentence, ".") + "."
 }
 
 func proven(p *fleet.Proof) string {
@@ -106,6 +121,9 @@ func waiting(p *fleet.Proof) string {
 		return ""
 	}
 	for _, l := range p.Lines {
+		if l.How == fleet.Waiting && l.Until.IsZero() {
+			return fmt.Sprintf(" Waiting for %s.", l.Instance)
+		}
 		if l.How == fleet.Waiting {
 			return fmt.Sprintf(" Waiting for %s, safe by lease end at the latest %s.", l.Instance, Clock(l.Until))
 		}

@@ -1,8 +1,6 @@
 package rollout
 
 import (
-	"fmt"
-
 	"sluice.dev/sluice/internal/plan"
 )
 
@@ -20,7 +18,7 @@ func startRollback(s State, e Event) (State, []Effect, error) {
 	}
 	cause := causeOf(e)
 	if e.Report == nil {
-		cause = &Cause{Trigger: "operator", Sentence: fmt.Sprintf("Rolled back by %s: %s.", e.Actor, orNone(e.Reason))}
+		cause = &Cause{Trigger: "operator", Sentence: asked(e)}
 	}
 	s.Phase, s.Sub, s.Pause = RollingBack, Revoking, ""
 	s.Cause, s.Decided, s.Exposure, s.Armed = cause, e.At.UTC(), 0, ""

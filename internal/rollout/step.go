@@ -252,7 +252,7 @@ func pause(s State, e Event) (State, []Effect, error) {
 		return s, nil, nil
 	}
 	s.Phase, s.Pause = Paused, PauseOperator
-	s.Cause = &Cause{Trigger: "operator", Sentence: fmt.Sprintf("Paused by %s: %s.", e.Actor, orNone(e.Reason))}
+	s.Cause = &Cause{Trigger: "operator", Sentence: asked(e)}
 	return s, nil, nil
 }
 
@@ -328,6 +328,9 @@ func causeOf(e Event) *Cause {
 	}
 	return c
 }
+
+// asked is the cause of what a person did, to be read after "Paused:" and "Rolled back:" alike.
+func asked(e Event) string { return fmt.Sprintf("%s asked for it: %s.", e.Actor, orNone(e.Reason)) }
 
 func orNone(reason string) string {
 	if reason == "" {

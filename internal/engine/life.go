@@ -48,13 +48,13 @@ func (a Apply) apply(e *Engine, o *Output) error {
 	if err != nil {
 		return fmt.Errorf("plan %s: %w", a.Plan.Name, err)
 	}
-	o.Artifacts = append(o.Artifacts, Artifact{Digest: a.Plan.Digest, Kind: "plan", Body: body})
 	r := e.newRun(a.Plan, rollout.New(a.Plan, a.Actor, e.now))
 	e.runs[a.Plan.Name] = r
 	if err := e.feed(o, r, rollout.Event{Kind: rollout.Submit, Actor: a.Actor, Reason: a.Reason}); err != nil {
 		delete(e.runs, a.Plan.Name)
 		return err
 	}
+	o.Artifacts = append(o.Artifacts, Artifact{Digest: a.Plan.Digest, Kind: "plan", Body: body})
 	return nil
 }
 
@@ -199,18 +199,19 @@ func (e *Engine) feed(o *Output, r *run, ev rollout.Event) error {
 	if err != nil {
 		return err
 	}
+	m := e.mark(o, r)
 	if next == before && len(fx) == 0 {
 		return nil
 	}
 	r.state = next
 	quiet := ev.Kind == rollout.Judged && next.Phase == before.Phase && next.Sub == before.Sub && next.Stage == before.Stage && next.Pause == before.Pause
-	at := len(o.Records)
 	if !quiet {
 		e.record(o, audit.Record{Kind: "rollout." + string(ev.Kind), Env: next.Env, Rollout: next.Name, Actor: ev.Actor, Reason: ev.Reason}, trim(ev), next)
 	}
 	for _, f := range fx {
 		if err := e.do(o, r, f); err != nil {
-			return e.undo(o, r, before, at, err)
+			m.undo(e, o, r)
+			return err
 		}
 	}
 	if !quiet {
@@ -219,12 +220,29 @@ func (e *Engine) feed(o *Output, r *run, ev rollout.Event) error {
 	return nil
 }
 
-// undo restores the run when an effect that belongs to the same transaction cannot be done: nothing half-written.
-func (e *Engine) undo(o *Output, r *run, before rollout.State, at int, err error) error {
-	r.state = before
-	e.seq -= uint64(len(o.Records) - at)
-	o.Records = o.Records[:at]
-	return err
+// mark is where an event began, so that one whose effects cannot be done leaves nothing half-written.
+type mark struct {
+	out    Output
+	seq    uint64
+	state  rollout.State
+	before revision.Objects
+	env    revision.Env
+}
+
+func (e *Engine) mark(o *Output, r *run) mark {
+	m := mark{out: *o, seq: e.seq, state: r.state, before: r.before}
+	if env, ok := e.envs[r.plan.Environment]; ok {
+		m.env = env.rev
+	}
+	return m
+}
+
+// undo goes back to the mark. The slices of the output only grew since, so their old headers are what they were.
+func (m mark) undo(e *Engine, o *Output, r *run) {
+	*o, e.seq, r.state, r.before = m.out, m.seq, m.state, m.before
+	if env, ok := e.envs[r.plan.Environment]; ok {
+		env.rev = m.env
+	}
 }
 
 // trim keeps the report out of the stored event but for what decided.
@@ -326,7 +344,7 @@ func (e *Engine) commit(o *Output, env *environment, r *run) error {
 	}
 	r.intake.Head(env.rev.Number, e.now.Unix())
 	stage := r.plan.Stages[r.state.Stage]
-	judge.Enter(r.judge, r.state.Stage, uint32(stage.Exposure), stage.Cohort)
+	judge.Enter(r.judge, r.state.Stage, uint32(served(stage)), stage.Cohort)
 	return e.feed(o, r, rollout.Event{Kind: rollout.Committed, Actor: "engine", Revision: env.rev.Number})
 }
 

@@ -145,7 +145,9 @@ func (e *Engine) barriers(o *Output, r *run) error {
 		if ready || e.now.Sub(s.Since) >= commitPatience {
 			return e.feed(o, r, rollout.Event{Kind: rollout.Activated, Actor: "engine"})
 		}
-	case s.Sub == rollout.Revoking && s.Floor != 0:
+	case s.Sub == rollout.Revoking && s.Floor == 0: // the revoke is not shown yet; the deadline runs all the same (I32)
+		return e.overdue(o, r)
+	case s.Sub == rollout.Revoking:
 		return e.exposureOff(o, env, r)
 	case s.Sub == rollout.Unwinding:
 		return e.unwound(o, env, r)
@@ -167,14 +169,12 @@ func (e *Engine) armed(o *Output, env *environment, r *run) error {
 	case a.Refusal != nil:
 		return e.feed(o, r, rollout.Event{Kind: rollout.Refused, Actor: "engine", Member: a.Member,
 			Code: a.Refusal.Reject.Code + " (limit " + a.Refusal.Reject.Limit + ", got " + a.Refusal.Reject.Got + ")"})
-	case a.Ready, len(a.Absent) == 0 && e.now.Sub(r.state.Since) >= commitPatience && enough(a, env.fleet):
+	case a.Ready, len(a.Absent) == 0 && a.Holding > 0 && e.now.Sub(r.state.Since) >= commitPatience:
+		// After the patience a stage goes on when some live member holds the content; the others serve the baseline.
 		return e.feed(o, r, rollout.Event{Kind: rollout.Armed, Actor: "engine", Digest: p.Digest})
 	}
 	return nil
 }
-
-// enough: after the patience a stage goes on when some member holds the content; those that do not serve the baseline.
-func enough(a fleet.Arming, f *fleet.Fleet) bool { return len(a.Missing) < len(f.Members) }
 
 // revokeOf is what the barriers of a rollback wait for. After a restart or failover the full wait begins again, because
 // an earlier leader may have granted a lease just before it ended (L5).
@@ -254,7 +254,9 @@ func (v Reported) apply(e *Engine, o *Output) error {
 		if r.plan.Environment != v.Env || r.state.Phase.Terminal() {
 			continue
 		}
-		v.Answer.Accepted, _ = r.intake.Add(q.Instance, q.Boot, q.Seq, q.Through, q.Lost, blocksOf(q, name))
+		// A rollout that opened later has seen fewer messages, but all that could hold something of it.
+		accepted, _ := r.intake.Add(q.Instance, q.Boot, q.Seq, q.Through, q.Lost, blocksOf(q, name))
+		v.Answer.Accepted = max(v.Answer.Accepted, accepted)
 	}
 	if v.Answer.Accepted == 0 {
 		v.Answer.Accepted = q.Seq // no rollout is open: nothing to keep

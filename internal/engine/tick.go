@@ -2,6 +2,8 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"time"
 
 	"sluice.dev/sdk/evidence"
@@ -25,22 +27,18 @@ func (t Tick) apply(e *Engine, o *Output) error {
 			env.note(seen)
 		}
 	}
+	var errs []error
 	for _, name := range e.names() {
 		r := e.runs[name]
 		if r.state.Phase.Terminal() {
 			continue
 		}
-		env := e.envs[r.plan.Environment]
-		e.lapse(env, r)
-		if err := e.evidence(o, r); err != nil {
-			return err
-		}
-		if err := e.barriers(o, r); err != nil {
-			return err
-		}
+		e.lapse(e.envs[r.plan.Environment], r)
+		// One rollout that cannot go on must not keep another from going back.
+		errs = append(errs, e.evidence(o, r), e.barriers(o, r))
 	}
 	e.forget(o)
-	return nil
+	return errors.Join(errs...)
 }
 
 // lapse tells the intake of boots that have stopped renewing: their seconds close without them from there on.
@@ -58,19 +56,15 @@ func (e *Engine) lapse(env *environment, r *run) {
 	}
 }
 
-// forget removes members that ended long ago.
+// forget removes members that ended long ago. A new leadership has heard of none yet: it counts from its own beginning,
+// or it would drop boots that still hold leases of the one before.
 func (e *Engine) forget(o *Output) {
-	for name, env := range e.envs {
-		for boot, m := range env.fleet.Members {
-			last := m.Renewed
-			if m.Bye.After(last) {
-				last = m.Bye
-			}
-			if m.Joined.After(last) {
-				last = m.Joined
-			}
+	for _, name := range e.Envs() {
+		env := e.envs[name]
+		for _, m := range env.fleet.Sorted() {
+			last := slices.MaxFunc([]time.Time{m.Joined, m.Renewed, m.Bye, env.fleet.Started}, time.Time.Compare)
 			if e.now.Sub(last) > fleet.Forget {
-				delete(env.fleet.Members, boot)
+				delete(env.fleet.Members, m.Boot)
 				o.Members = append(o.Members, MemberChange{Env: name, Member: m, Gone: true})
 			}
 		}
@@ -85,25 +79,34 @@ func (e *Engine) evidence(o *Output, r *run) error {
 	if r.state.Revision == 0 {
 		return nil
 	}
+	var errs []error
 	for _, sec := range r.intake.Close(e.now) {
-		if err := e.judge(o, r, sec); err != nil {
-			return err
-		}
+		errs = append(errs, e.judge(o, r, sec))
 		if r.state.Phase.Terminal() {
-			return nil
+			return errors.Join(errs...)
 		}
 	}
 	if e.now.Sub(r.marked) >= checkpointEvery {
 		e.checkpoint(o, r)
 	}
+	return errors.Join(append(errs, e.hard(o, r))...)
+}
+
+// hard looks at what has not closed yet, for the limits that need no comparison.
+func (e *Engine) hard(o *Output, r *run) error {
 	open := r.intake.OpenBlocks()
-	if hard := judge.Open(r.plan.Judge, r.judge, open, e.now); hard.Action != "" && r.state.Judged() {
-		r.report = hard
-		sec := evidence.Second{Blocks: open} // what a decision rests on is stored with it (I15)
-		o.Artifacts = append(o.Artifacts, Artifact{Digest: evidence.SecondDigest(&sec), Kind: "open-evidence", Body: evidence.AppendCanonical(nil, &sec)})
-		return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &hard})
+	hard := judge.Open(r.plan.Judge, r.judge, open, e.now)
+	if hard.Action == "" || !r.state.Judged() {
+		return nil
 	}
-	return nil
+	r.report = hard
+	before := r.state.Phase
+	err := e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &hard})
+	if r.state.Phase != before { // what a decision rests on is stored with it (I15); a limit that stays passed stores nothing more
+		sec := evidence.Second{Blocks: open}
+		o.Artifacts = append(o.Artifacts, Artifact{Digest: evidence.SecondDigest(&sec), Kind: "open-evidence", Body: evidence.AppendCanonical(nil, &sec)})
+	}
+	return err
 }
 
 func (e *Engine) judge(o *Output, r *run, sec evidence.Second) error {
@@ -207,7 +210,7 @@ func (e *Engine) View(name string) (View, error) {
 			v.Floors[scope] = f
 		}
 		if r, ok := e.runs[scope]; ok {
-			if r.state.Exposed() {
+			if r.state.Exposed() && r.state.Phase != rollout.RollingBack && r.state.Phase != rollout.RollbackIncomplete {
 				v.Leases[scope] = s.TTL
 			}
 			if class := r.unwindClass(); class != "" {

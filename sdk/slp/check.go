@@ -31,14 +31,4 @@ func CheckEvidence(q EvidenceRequest) error {
 }
 
 // IsBoot says whether s is a boot id: 128 bits as 32 lower-case hex digits.
-func IsBoot(s string) bool {
-	if len(s) != 32 {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
+func IsBoot(s string) bool { return isHex(s, 32) }

@@ -1,0 +1,100 @@
+package slp
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	worldSeed = flag.Uint64("world", 0, "replay one world and print its trace")
+	worlds    = flag.Int("worlds", 400, "number of random worlds")
+)
+
+const worldSteps = 1500
+
+func runWorld(seed uint64, mut mutant, steps int) *world {
+	w := newWorld(seed, mut)
+	for range steps {
+		w.step()
+		if w.fault != "" {
+			return w
+		}
+	}
+	return w
+}
+
+func explain(t *testing.T, seed uint64, w *world) {
+	t.Helper()
+	tail := w.trace[max(0, len(w.trace)-60):]
+	t.Fatalf("world %d: %s\nrepeat: go test ./slp -run %s -world %d\n%s", seed, w.fault, t.Name(), seed, strings.Join(tail, "\n"))
+}
+
+// TestNothingRevokedIsServedAfterTheProof is G1a in random worlds, with floors and heads that never fall.
+func TestNothingRevokedIsServedAfterTheProof(t *testing.T) {
+	if *worldSeed != 0 {
+		w := runWorld(*worldSeed, mutant{}, worldSteps)
+		_, _ = os.Stdout.WriteString(strings.Join(w.trace, "\n") + "\n")
+		if w.fault != "" {
+			t.Fatal(w.fault)
+		}
+		return
+	}
+	var sum counters
+	for seed := uint64(1); seed <= uint64(*worlds); seed++ {
+		w := runWorld(seed, mutant{}, worldSteps)
+		if w.fault != "" {
+			explain(t, seed, w)
+		}
+		sum.proofs += w.seen.proofs
+		sum.byAck += w.seen.byAck
+		sum.byLapse += w.seen.byLapse
+		sum.exposed += w.seen.exposed
+		sum.restarts += w.seen.restarts
+		sum.failovers += w.seen.failovers
+	}
+	t.Logf("%d worlds: %+v", *worlds, sum)
+	if sum.proofs < *worlds || sum.byAck < *worlds || sum.byLapse < *worlds/4 || sum.exposed < *worlds*10 || sum.restarts < *worlds {
+		t.Fatalf("the worlds hardly try anything: %+v", sum)
+	}
+}
+
+// TestWorldsConverge: after any chaos, a calm network brings every member to the head, its acks to the server, and every
+// lease and unwind to where it belongs.
+func TestWorldsConverge(t *testing.T) {
+	for seed := uint64(1); seed <= 150; seed++ {
+		w := runWorld(seed, mutant{}, 400)
+		w.settle(75 * time.Second) // longer than the slowest retry twice
+		if w.fault != "" {
+			explain(t, seed, w)
+		}
+		if err := w.converged(); err != nil {
+			w.fault = err.Error()
+			explain(t, seed, w)
+		}
+	}
+}
+
+// TestMutantsAreCaught switches one rule off at a time: the worlds must notice, or they prove nothing. Rules whose breach
+// needs a rarer coincidence have tests of their own.
+func TestMutantsAreCaught(t *testing.T) {
+	for name, mut := range map[string]mutant{
+		"lease counted from receipt":   {leaseFromReceipt: true},
+		"floor may fall":               {floorFalls: true},
+		"ack before swap":              {ackEarly: true},
+		"no boot check":                {anyBoot: true},
+		"a stopped clock ends nothing": {sleepKeeps: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 2000; seed++ {
+				if w := runWorld(seed, mut, worldSteps); w.fault != "" {
+					t.Logf("caught in world %d: %s", seed, w.fault)
+					return
+				}
+			}
+			t.Fatal("not caught in 2000 worlds")
+		})
+	}
+}

@@ -155,23 +155,31 @@ func (e *Engine) barriers(o *Output, r *run) error {
 	return nil
 }
 
-func (e *Engine) armed(o *Output, env *environment, r *run) error {
+// arming asks the fleet who holds the current stage's content; digest names the content.
+func (e *Engine) arming(env *environment, r *run) (a fleet.Arming, digest string, err error) {
 	p, err := e.prepare(env, r)
 	if err != nil {
-		return err
+		return a, "", err
 	}
 	var components []string
 	for _, m := range r.plan.Bundle {
 		components = append(components, m.Component)
 	}
-	a := env.fleet.Arm(r.plan.Name, p.Digest, r.plan.Rollback.LeaseTTL, components, e.now)
+	return env.fleet.Arm(r.plan.Name, p.Digest, r.plan.Rollback.LeaseTTL, components, e.now), p.Digest, nil
+}
+
+func (e *Engine) armed(o *Output, env *environment, r *run) error {
+	a, digest, err := e.arming(env, r)
+	if err != nil {
+		return err
+	}
 	switch {
 	case a.Refusal != nil:
 		return e.feed(o, r, rollout.Event{Kind: rollout.Refused, Actor: "engine", Member: a.Member,
 			Code: a.Refusal.Reject.Code + " (limit " + a.Refusal.Reject.Limit + ", got " + a.Refusal.Reject.Got + ")"})
 	case a.Ready, len(a.Absent) == 0 && a.Holding > 0 && e.now.Sub(r.state.Since) >= commitPatience:
 		// After the patience a stage goes on when some live member holds the content; the others serve the baseline.
-		return e.feed(o, r, rollout.Event{Kind: rollout.Armed, Actor: "engine", Digest: p.Digest})
+		return e.feed(o, r, rollout.Event{Kind: rollout.Armed, Actor: "engine", Digest: digest})
 	}
 	return nil
 }

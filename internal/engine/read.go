@@ -17,7 +17,13 @@ func (e *Engine) Rollout(name string) (rollout.Status, error) {
 	if err != nil {
 		return rollout.Status{}, err
 	}
-	return rollout.Status{State: r.state, Plan: r.plan, Report: r.report, Barrier: r.proof, Unwind: maps.Clone(r.unwind), Second: r.second}, nil
+	st := rollout.Status{State: r.state, Plan: r.plan, Report: r.report, Barrier: r.proof, Unwind: maps.Clone(r.unwind), Second: r.second}
+	if env, err := e.env(r.plan.Environment); err == nil && r.state.Phase == rollout.Progressing && r.state.Sub == rollout.Arming {
+		if a, _, err := e.arming(env, r); err == nil {
+			st.Arming = &a
+		}
+	}
+	return st, nil
 }
 
 // Rollouts returns the states of all rollouts, by name.
@@ -53,6 +59,8 @@ type Component struct {
 	Renewed   time.Time         `json:"renewed"`
 	Acked     map[string]uint64 `json:"acked,omitempty"`  // scope -> revision acknowledged as activated
 	Leases    []string          `json:"leases,omitempty"` // scopes whose lease may still run
+
+	AckedAt map[string]map[string]time.Time `json:"ackedAt,omitempty"` // scope -> stage of the acknowledgement -> when the last one arrived
 }
 
 // Components lists the members of an environment.
@@ -69,6 +77,13 @@ func (e *Engine) Components(name string) ([]Component, error) {
 		}
 		for scope, stages := range m.Acked {
 			c.Acked[scope] = stages[slp.StageActivated].Rev
+			if c.AckedAt == nil {
+				c.AckedAt = map[string]map[string]time.Time{}
+			}
+			c.AckedAt[scope] = map[string]time.Time{}
+			for stage, a := range stages {
+				c.AckedAt[scope][stage] = a.At.UTC()
+			}
 		}
 		for scope, at := range m.Granted {
 			if s, ok := env.rev.Scopes[scope]; ok && e.now.Sub(at) < fleet.Y(s.TTL) {

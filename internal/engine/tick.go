@@ -125,14 +125,15 @@ func (e *Engine) apply(o *Output, r *run, sec evidence.Second) error {
 const fresh = 60
 
 // observed is how much bake time a second is worth: one second when the members that should report it did and every arm
-// that should have data is fresh, else nothing. Clock jumps, gaps and downtime thus never shorten a bake.
+// that should have data is fresh, else nothing; the second in which the stage was committed is not a whole one. Clock
+// jumps, gaps and downtime thus never shorten a bake.
 func (r *run) observed(sec evidence.Second) time.Duration {
 	for _, b := range sec.Blocks {
 		if b.N > 0 && b.Revision == r.state.Revision {
 			r.seen[b.Assigned] = sec.At
 		}
 	}
-	if sec.Gap || sec.At < r.state.StageSince.Unix() || float64(sec.Through) < 0.95*float64(sec.Members) {
+	if sec.Gap || sec.At <= r.state.StageSince.Unix() || float64(sec.Through) < 0.95*float64(sec.Members) {
 		return 0
 	}
 	arms := []string{evidence.ArmBaseline}

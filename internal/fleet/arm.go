@@ -8,12 +8,12 @@ import (
 
 // Arming says whether a scope's next content may be committed.
 type Arming struct {
-	Ready   bool
-	Holding int           // live boots that hold the content
-	Refusal *slp.Prepared // a member's typed refusal, with Member
-	Member  string        // instance that refused
-	Missing []string      // instances that have not answered
-	Absent  []string      // components of the bundle without any live member
+	Ready   bool          `json:"ready"`
+	Holding int           `json:"holding"`           // live boots that hold the content
+	Refusal *slp.Prepared `json:"refusal,omitempty"` // a member's typed refusal, with Member
+	Member  string        `json:"member,omitempty"`  // instance that refused
+	Missing []string      `json:"missing,omitempty"` // instances that have not answered
+	Absent  []string      `json:"absent,omitempty"`  // components of the bundle without any live member
 }
 
 // minPrepared is the share of live boots of each component, in per cent, that must hold the content (contract 2).

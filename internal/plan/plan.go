@@ -109,6 +109,9 @@ type Stage struct {
 	Rollback string        `json:"rollback,omitempty"` // the documented way back where it differs from the plan's
 }
 
+// Served is the share of the cohort that is exposed in the stage: its exposure less what the holdback keeps back.
+func (s Stage) Served() flag.Exposure { return min(s.Exposure, flag.Full-s.Holdback) }
+
 // Rollback says how the rollout is taken back.
 type Rollback struct {
 	On             []string      `json:"on"` // "guardrail:rollback", "component-lost", "operator"

@@ -45,7 +45,7 @@ func State(st rollout.Status) string {
 	stage := StageName(p, s)
 	switch s.Phase {
 	case rollout.Progressing:
-		return progressing(s, p, stage)
+		return progressing(st, stage)
 	case rollout.Paused:
 		return fmt.Sprintf("Paused in stage %q with %s exposed: %s", stage, Percent(s.Exposure), cause(s))
 	case rollout.Promoting:
@@ -63,17 +63,29 @@ func State(st rollout.Status) string {
 	return string(s.Phase) + "."
 }
 
-func progressing(s rollout.State, p *plan.Plan, stage string) string {
+func progressing(st rollout.Status, stage string) string {
+	s, p := st.State, st.Plan
 	bake := p.Stages[s.Stage].Bake
 	switch s.Sub {
 	case rollout.Arming:
-		return fmt.Sprintf("Arming stage %q: components are loading %s; %s is exposed.", stage, Percent(p.Stages[s.Stage].Exposure), Percent(s.Exposure))
+		return fmt.Sprintf("Arming stage %q: %s; %s is exposed.", stage, arming(st.Arming, p.Stages[s.Stage].Exposure), Percent(s.Exposure))
 	case rollout.Exposing:
 		return fmt.Sprintf("Switching to stage %q, %s.", stage, Percent(p.Stages[s.Stage].Exposure))
 	case rollout.Deciding:
 		return fmt.Sprintf("Stage %q has baked and waits for its verdict with %s exposed.", stage, Percent(s.Exposure))
 	}
 	return fmt.Sprintf("Stage %q: %s exposed, baked %s of %s.", stage, Percent(s.Exposure), s.Baked.Round(time.Second), bake)
+}
+
+// arming says who keeps a stage waiting, if somebody does.
+func arming(a *fleet.Arming, next flag.Exposure) string {
+	switch {
+	case a != nil && len(a.Absent) > 0:
+		return "waiting for a live instance of " + strings.Join(a.Absent, ", ")
+	case a != nil && len(a.Missing) > 0:
+		return fmt.Sprintf("waiting for %d components to load %s, first %s", len(a.Missing), Percent(next), a.Missing[0])
+	}
+	return "components are loading " + Percent(next)
 }
 
 func rollingBack(st rollout.Status) string {

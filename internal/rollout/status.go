@@ -11,6 +11,7 @@ type Status struct {
 	State   State                  `json:"state"`
 	Plan    *plan.Plan             `json:"plan"`
 	Report  judge.Report           `json:"report"`            // of the last judged second
+	Arming  *fleet.Arming          `json:"arming,omitempty"`  // while the stage arms: who is missing
 	Barrier *fleet.Proof           `json:"barrier,omitempty"` // exposure off
 	Unwind  map[string]fleet.Proof `json:"unwind,omitempty"`  // member class -> proof
 	Second  int64                  `json:"second"`            // last judged second of request start, unix

@@ -166,7 +166,7 @@ func commit(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	if s.Sub != Exposing || s.Armed == "" || e.Revision <= s.Revision {
 		return s, nil, nil
 	}
-	s.Revision, s.Exposure = e.Revision, p.Stages[s.Stage].Exposure
+	s.Revision, s.Exposure = e.Revision, p.Stages[s.Stage].Served()
 	s.StageSince, s.Baked = e.At.UTC(), 0
 	s.Result, s.Powered, s.Clean, s.Armed = "", false, false, ""
 	return s, nil, nil

@@ -102,3 +102,10 @@ func verdictOf(rep Report, guardrail, dim, value string) Verdict {
 	}
 	return Verdict{}
 }
+
+func must1[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -10,6 +10,9 @@
 //	}
 //	hard := judge.Open(cfg, state, intake.OpenBlocks(), now)
 //
+// What else the engine knows goes in between the seconds: Provider, NoteLate, NoteBoot. Remember gives the judge access to the
+// stored seconds, from which an alarm is computed again without single groups of units.
+//
 // A guardrail is judged in lanes: its total and, where asked, each value of the declared segments and sources. How a lane
 // judges is its rule; a further rule is a type that implements rule, a field of lane that holds its memory, and a case
 // in newLane and lane.rule. What is common to all (strata, arms, silence, hard trips, providers, the order of the report)
@@ -101,6 +104,15 @@ type Guardrail struct {
 	OnNoData    Action        `json:"onNoData"`
 	OnError     Action        `json:"onError"`
 	NoDataAfter time.Duration `json:"noDataAfter"`
+
+	// Values lists the values judged by themselves; others then have no lanes. Without it the list is open.
+	Values []Value `json:"values,omitempty"`
+}
+
+// Value is one value of a declared segment or source, as lanes name it.
+type Value struct {
+	Dim   string `json:"dim"`   // "segment" or "source"
+	Value string `json:"value"` // "<attribute>=<value>"
 }
 
 // Lane is one cell of a guardrail: Dim "total", "segment" or "source", and Value "" or "<attribute>=<value>".
@@ -138,6 +150,14 @@ type Verdict struct {
 	Breached int           `json:"breached,omitempty"` // threshold: looks that breached, of Looks full ones, of Of asked for
 	Looks    int           `json:"looks,omitempty"`
 	Of       int           `json:"of,omitempty"`
+
+	// Of always-valid lanes: the log evidence that fails the lane on its own, ln(1/(weight*alpha)); the probability, over the
+	// whole rollout and all its always-valid guardrails, of failing a harmless one; the over-dispersion by which LogE is
+	// tempered already; and the smallest harm that would have failed the lane by now with probability 0.8.
+	Level      float64  `json:"level,omitempty"`
+	Alpha      float64  `json:"alpha,omitempty"`
+	Phi        float64  `json:"phi,omitempty"`
+	Detectable *float64 `json:"detectable,omitempty"`
 }
 
 // Scales of Effect and Limit.
@@ -152,8 +172,9 @@ type Config struct {
 	Rollout    string      `json:"rollout"`
 	Alpha      float64     `json:"alpha"` // false rollbacks per rollout, over all always-valid guardrails
 	Guardrails []Guardrail `json:"guardrails"`
-	PowerFrom  float64     `json:"powerFrom"` // exposure share of a cohort from which a pass must be powered; default 0.25
-	Bakes      int         `json:"bakes"`     // seconds of all declared maximum bakes together: N of the restarts
+	PowerFrom  float64     `json:"powerFrom"`        // exposure share of a cohort from which a pass must be powered; default 0.25
+	Bakes      int         `json:"bakes"`            // seconds of all declared maximum bakes together: N of the restarts
+	Stages     int         `json:"stages,omitempty"` // declared stages, each begins a process of its own; 0 means 1
 }
 
 // Report is what one Step says.

@@ -45,6 +45,11 @@ type part struct {
 	Hist *evidence.Hist
 }
 
+// both reports whether some stratum has both arms.
+func (l *laneSecond) both() bool {
+	return slices.ContainsFunc(l.Strata, func(s stratumSecond) bool { return s.Arms[baseline].N > 0 && s.Arms[exposed].N > 0 })
+}
+
 type stratumSecond struct {
 	stratum
 	Arms [2]armSecond
@@ -55,7 +60,8 @@ type stratumSecond struct {
 type laneSecond struct {
 	At      int64
 	Clock   int64 // judged seconds so far
-	Covered bool  // at least 95 % of the expected members reported the second complete
+	Stage   int
+	Covered bool // at least 95 % of the expected members reported the second complete
 	Strata  []stratumSecond
 }
 
@@ -85,22 +91,29 @@ type lane struct {
 	Value     string         `json:"value,omitempty"`
 	Since     int64          `json:"since"` // second in which it was first seen
 	Threshold *thresholdLane `json:"threshold,omitempty"`
+	Always    *alwaysLane    `json:"always,omitempty"`
 
 	now laneSecond // of the second being judged, not part of the state
 }
 
 func newLane(g *Guardrail, dim, value string, at int64) *lane {
 	l := &lane{Dim: dim, Value: value, Since: at}
-	if g.Test == Threshold || g.Test == "" {
+	switch g.Test {
+	case Threshold, "":
 		l.Threshold = &thresholdLane{}
+	case AlwaysValid:
+		l.Always = &alwaysLane{}
 	}
 	return l
 }
 
 // rule returns the lane's engine, nil when this version has none for the guardrail's test: such a lane never passes.
 func (l *lane) rule() rule {
-	if l.Threshold != nil {
+	switch {
+	case l.Threshold != nil:
 		return l.Threshold
+	case l.Always != nil:
+		return l.Always
 	}
 	return nil
 }

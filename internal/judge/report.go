@@ -3,6 +3,7 @@ package judge
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -35,6 +36,11 @@ func (s *State) report(cfg Config) Report {
 			}
 		}
 	}
+	for _, v := range s.watched(cfg) {
+		rep.Verdicts = append(rep.Verdicts, v)
+		rep.note(&Guardrail{}, v)
+		clean = false
+	}
 	if rep.Result == "" {
 		rep.Result = Inconclusive
 		if pass && mandatory > 0 {
@@ -45,8 +51,11 @@ func (s *State) report(cfg Config) Report {
 	rep.decide()
 	if d := rep.Decider; d != nil {
 		d.Evidence = s.evidence(d.From, d.To)
+		if d.Rule == string(AlwaysValid) {
+			d.From, d.Evidence = s.Chain.From, s.Chain.Digest
+		}
 		i := slices.IndexFunc(rep.Verdicts, func(v Verdict) bool { return v.Lane == d.Lane })
-		rep.Verdicts[i].Evidence = d.Evidence
+		rep.Verdicts[i].From, rep.Verdicts[i].Evidence = d.From, d.Evidence
 	}
 	return rep
 }
@@ -71,6 +80,11 @@ func (r *rail) verdict(s *State, g *Guardrail, l *lane) Verdict {
 		e.verdict(g, m, s.Clock, &v)
 	} else {
 		v.Rule, v.Detail = string(g.Test), fmt.Sprintf("this version has no rule for the test %q", g.Test)
+	}
+	if why := s.unreliable(g.Metric); why != "" && l.Always != nil {
+		v.Result, v.Powered, v.Detail = Inconclusive, false, why
+	} else if s.Alarm != nil && l.Always != nil {
+		s.Alarm.apply(&v)
 	}
 	if l.Dim == evidence.DimTotal {
 		r.total(s, g, m, &v)
@@ -205,8 +219,17 @@ func stronger(a, b *Verdict) int {
 	}
 	return cmp.Or(
 		cmp.Compare(strength(a.Action), strength(b.Action)), cmp.Compare(a.Result.weight(), b.Result.weight()),
-		cmp.Compare(excess(a), excess(b)), cmp.Compare(total(a), total(b)),
+		cmp.Compare(beyond(a), beyond(b)), cmp.Compare(excess(a), excess(b)), cmp.Compare(total(a), total(b)),
 	)
+}
+
+// beyond is how far the evidence of a failing always-valid lane is over what fails it alone. Of all breaches those with a
+// bounded error come first: they say most.
+func beyond(v *Verdict) float64 {
+	if v.Result != Fail || v.Rule != string(AlwaysValid) {
+		return math.Inf(-1)
+	}
+	return v.LogE - v.Level
 }
 
 // excess is how many times the limit the effect is.

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -28,8 +29,44 @@ func Sentence(v Verdict) string {
 		return fmt.Sprintf("%s: %s exposed over %s, hard limit %s (n %d); needs no comparison, not error-bounded",
 			name, v.amount(v.Exposed), short(v.Window), v.amount(v.Limit), v.NExposed)
 	}
+	switch v.Rule {
+	case RuleLost:
+		return fmt.Sprintf("%s: %s; a count, not error-bounded by the rollout's alpha", strings.TrimSpace(v.Guardrail+" "+v.Value), v.Detail)
+	case string(AlwaysValid), ruleSilence:
+		return name + ": " + v.always()
+	}
 	return name + ": " + v.body() + v.bound()
 }
+
+// always says an always-valid verdict: what was seen, what is proved by now, and how sure that is.
+func (v Verdict) always() string {
+	if v.NBaseline == 0 || v.NExposed == 0 {
+		return fmt.Sprintf("%s (n %d/%d so far)", cmp.Or(v.Detail, "collecting"), v.NExposed, v.NBaseline)
+	}
+	seen := fmt.Sprintf("%s exposed against %s baseline", v.amount(v.Exposed), v.amount(v.Baseline))
+	if v.Stat == statDistribution {
+		seen = fmt.Sprintf("%s at median exposed against %s baseline", v.amount(v.Exposed), v.amount(v.Baseline))
+	}
+	switch {
+	case v.Lower != nil && v.Result == Fail:
+		seen += fmt.Sprintf(" (worse by at least %s, limit %s)", v.change(*v.Lower, -1), v.change(v.Limit, -1))
+	case v.Upper != nil && v.Result != Fail:
+		seen += fmt.Sprintf(" (worse by less than %s, limit %s)", v.change(*v.Upper, -1), v.change(v.Limit, -1))
+	default:
+		seen += fmt.Sprintf(" (%s, limit %s)", v.change(v.Effect, 1), v.change(v.Limit, -1))
+	}
+	if v.Detail != "" {
+		seen += ", " + v.Detail
+	}
+	bound := "false-alarm bound 0.1 % per rollout, outside alpha"
+	if v.Rule == string(AlwaysValid) {
+		bound = fmt.Sprintf("always-valid, false-alarm bound %s %% per rollout", strconv.FormatFloat(math.Round(v.Alpha*1e8)/1e6, 'f', -1, 64))
+	}
+	return fmt.Sprintf("%s, %s; n %d/%d", seen, bound, v.NExposed, v.NBaseline)
+}
+
+// atLeast writes a harm of a size.
+func (v Verdict) atLeast(x float64) string { return "a harm of " + v.change(x, -1) }
 
 func (v Verdict) body() string {
 	if v.Of > 0 && v.Looks == 0 {
@@ -93,6 +130,9 @@ func (v Verdict) change(x float64, digits int) string {
 	}
 	if digits < 0 {
 		x = math.Round(x*1e6) / 1e6 // 0.2 pp is kept as 0.002 and must not read 0.20000000000000001
+		if math.Abs(x) >= 10 {
+			x = math.Round(x)
+		}
 	}
 	return sign(x) + strconv.FormatFloat(math.Abs(x), 'f', digits, 64) + unit
 }

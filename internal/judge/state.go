@@ -22,20 +22,43 @@ const (
 // State is everything that judging one rollout remembers. Its fields are exported for its stored form and digest only;
 // nothing but this package writes them. Equal states are equal bytes.
 type State struct {
-	Format   int                        `json:"format"`
-	Stage    int                        `json:"stage"` // -1 before the first Enter
-	Exposure uint32                     `json:"exposure"`
-	Cohort   string                     `json:"cohort,omitempty"`
-	Live     bool                       `json:"live"`  // evidence of the stage's own exposure has been seen
-	At       int64                      `json:"at"`    // last second stepped
-	Clock    int64                      `json:"clock"` // seconds judged, gaps left out
-	Metrics  map[string]evidence.Metric `json:"metrics"`
-	Rails    []*rail                    `json:"rails"`
-	Digests  []secondDigest             `json:"digests,omitempty"` // of the judged seconds that verdicts may name
-	Pruned   int64                      `json:"pruned,omitempty"`  // last second whose digest is forgotten
+	Format int `json:"format"`
+	scope
+	Live    bool                       `json:"live"`  // evidence of the stage's own exposure has been seen
+	At      int64                      `json:"at"`    // last second stepped
+	Clock   int64                      `json:"clock"` // seconds judged, gaps left out
+	Metrics map[string]evidence.Metric `json:"metrics"`
+	Rails   []*rail                    `json:"rails"`
+	Digests []secondDigest             `json:"digests,omitempty"` // of the judged seconds that verdicts may name
+	Pruned  int64                      `json:"pruned,omitempty"`  // last second whose digest is forgotten
+
+	Chain      chain                  `json:"chain,omitzero"`
+	Entries    []entry                `json:"entries,omitempty"` // of stages, for computing a lane again
+	Alarm      *alarm                 `json:"alarm,omitempty"`
+	Recheck    int64                  `json:"recheck,omitempty"` // clock before which a refuted alarm is not examined again
+	Silence    *silenceWatch          `json:"silence,omitempty"`
+	Late       map[string]*lateWatch  `json:"late,omitempty"` // by metric
+	Components map[string]*bootsWatch `json:"components,omitempty"`
 
 	canonical []byte // of the second being judged, not part of the state
+	stored    Stored // not part of the state: see Remember
 }
+
+// scope says which evidence a stage compares.
+type scope struct {
+	Stage    int    `json:"stage"` // -1 before the first Enter
+	Exposure uint32 `json:"exposure"`
+	Cohort   string `json:"cohort,omitempty"`
+}
+
+// entry is the beginning of a stage.
+type entry struct {
+	After int64 `json:"after"` // last second judged before it
+	scope
+}
+
+// maxEntries bounds the remembered stage entries; a rollout that was taken back and forth more often keeps its newest.
+const maxEntries = 256
 
 // rail is the memory of one guardrail, in the order of the configuration.
 type rail struct {
@@ -44,6 +67,7 @@ type rail struct {
 	Overflow uint64      `json:"overflow,omitempty"`
 	Arms     [2]armWatch `json:"arms"`
 	Hard     *hardWatch  `json:"hard,omitempty"`
+	Always   *alwaysRail `json:"always,omitempty"`
 	Fault    string      `json:"fault,omitempty"` // what the provider of the data last answered, "" when it works
 }
 
@@ -54,12 +78,16 @@ type secondDigest struct {
 
 // New returns the state of a rollout that has not begun. cfg and metrics are the plan's and never change; metrics is kept.
 func New(cfg Config, metrics map[string]evidence.Metric) *State {
-	s := &State{Format: stateFormat, Stage: -1, Metrics: metrics}
+	s := &State{Format: stateFormat, scope: scope{Stage: -1}, Metrics: metrics}
 	for i := range cfg.Guardrails {
 		g := &cfg.Guardrails[i]
 		r := &rail{Name: g.Name, Lanes: []*lane{newLane(g, evidence.DimTotal, "", 0)}}
 		if g.Hard != nil {
 			r.Hard = &hardWatch{}
+		}
+		if g.Test == AlwaysValid {
+			r.Always = &alwaysRail{}
+			r.begin(cfg, g)
 		}
 		s.Rails = append(s.Rails, r)
 	}
@@ -70,9 +98,17 @@ func New(cfg Config, metrics map[string]evidence.Metric) *State {
 // of the baseline and of the exposed arm's last seconds (for hard trips) stays. Looks of the stage begin with the first
 // second that holds evidence of its exposure. Before the first Enter evidence of every stratum is compared.
 func Enter(s *State, stage int, exposure uint32, cohort string) {
-	s.Stage, s.Exposure, s.Cohort, s.Live = stage, exposure, cohort, false
+	moved := s.Cohort != "" && s.Cohort != cohort
+	s.scope, s.Live = scope{stage, exposure, cohort}, false
+	s.Entries = append(s.Entries, entry{s.At, s.scope})
+	if n := len(s.Entries) - maxEntries; n > 0 {
+		s.Entries = slices.Delete(s.Entries, 0, n)
+	}
 	for _, r := range s.Rails {
 		r.Arms = [2]armWatch{}
+		if moved {
+			r.changeCohort()
+		}
 		for _, l := range r.Lanes {
 			if e := l.rule(); e != nil {
 				e.enter()
@@ -117,6 +153,9 @@ func (s *State) UnmarshalJSON(b []byte) error {
 	for i, r := range n.Rails {
 		if r == nil || len(r.Lanes) == 0 || slices.Contains(r.Lanes, nil) {
 			return fmt.Errorf("decode judge state: guardrail %d has no lanes", i)
+		}
+		if slices.ContainsFunc(r.Lanes, func(l *lane) bool { return (l.Always != nil) != (r.Always != nil) }) {
+			return fmt.Errorf("decode judge state: guardrail %d mixes rules", i)
 		}
 	}
 	*s = State(n)

@@ -40,12 +40,15 @@ func (s *State) mustFit(cfg Config) {
 func (s *State) judge(cfg Config, sec evidence.Second) {
 	s.Clock++
 	s.Digests = append(s.Digests, secondDigest{sec.At, s.digest(&sec)})
+	s.Chain.add(s.Digests[len(s.Digests)-1])
 	ix := indexOf(sec.Blocks)
 	s.Live = s.Live || s.begins(ix)
 	covered := float64(sec.Through) >= minCoverage*float64(sec.Members)
 	for i, r := range s.Rails {
-		r.step(s, &cfg.Guardrails[i], ix, covered)
+		r.step(s, cfg, &cfg.Guardrails[i], ix, covered)
 	}
+	s.watch(cfg, ix)
+	s.examine(cfg, sec)
 	s.prune()
 }
 
@@ -85,11 +88,11 @@ func (s *State) begins(ix index) bool {
 }
 
 // compares reports whether a block takes part in the stage's comparison: earlier cohorts stay exposed and are left out.
-func (s *State) compares(b *evidence.Block) bool {
+func (s *scope) compares(b *evidence.Block) bool {
 	return s.Stage < 0 || (b.Cohort == s.Cohort && b.Exposure <= s.Exposure)
 }
 
-func (r *rail) step(s *State, g *Guardrail, ix index, covered bool) {
+func (r *rail) step(s *State, cfg Config, g *Guardrail, ix index, covered bool) {
 	m := s.Metrics[g.Metric]
 	all := r.gather(s, g, m, ix)
 	total := &r.Lanes[0].now
@@ -97,13 +100,17 @@ func (r *rail) step(s *State, g *Guardrail, ix index, covered bool) {
 	if r.Hard != nil {
 		r.Hard.observe(g, s.At, &all)
 	}
-	if !s.Live {
-		return
-	}
 	for _, l := range r.Lanes {
-		l.now.At, l.now.Clock, l.now.Covered = s.At, s.Clock, covered
-		if e := l.rule(); e != nil {
-			e.observe(g, m, &l.now)
+		l.now.At, l.now.Clock, l.now.Stage, l.now.Covered = s.At, s.Clock, s.Stage, covered
+	}
+	switch {
+	case r.Always != nil:
+		r.stepAlways(cfg, g, m)
+	case s.Live:
+		for _, l := range r.Lanes {
+			if e := l.rule(); e != nil {
+				e.observe(g, m, &l.now)
+			}
 		}
 	}
 }
@@ -168,6 +175,9 @@ func (r *rail) lane(g *Guardrail, dim, value string, at int64) *lane {
 	i, ok := slices.BinarySearchFunc(r.Lanes, 0, func(l *lane, _ int) int { return l.compare(dim, value) })
 	if ok {
 		return r.Lanes[i]
+	}
+	if len(g.Values) > 0 && at > 0 {
+		return nil // a closed list
 	}
 	if len(r.Lanes) >= maxLanes {
 		r.Overflow++

@@ -39,7 +39,7 @@ func (c *compiler) stages(spec *value) {
 	}
 	c.cohorts(spec)
 	c.last(list)
-	c.plan.Judge.Bakes = c.plan.bakeSeconds()
+	c.plan.Judge.Bakes, c.plan.Judge.Stages = c.plan.bakeSeconds(), len(c.plan.Stages)
 	c.fullLooks()
 }
 

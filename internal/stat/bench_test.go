@@ -41,7 +41,7 @@ func BenchmarkTilt(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		s := &blocks[i&63].Strata[0]
-		past := newShape(l.st.Baseline, nil, 0)
+		past := newShape(l.past())
 		var exposed, base [maxParts]float64
 		past.count(s.Baseline.Parts[0].Hist, 0, 0, Up, &base)
 		past.count(s.Exposed.Parts[0].Hist, 2, 0, Up, &exposed)

@@ -10,10 +10,11 @@ import (
 // clusters is a population of units whose requests are alike: each unit has a rate and a log-value of its own, a fixed arm
 // and a fixed bucket. It is where counting requests as independent goes wrong.
 type clusters struct {
-	cfg clusterConfig
-	rng *rand.Rand
-	all []unit
-	cum []float64 // activity, summed up
+	cfg   clusterConfig
+	hosts []float64 // factor on the rate
+	rng   *rand.Rand
+	all   []unit
+	cum   []float64 // activity, summed up
 }
 
 type clusterConfig struct {
@@ -26,21 +27,21 @@ type clusterConfig struct {
 	values bool
 	zipf   bool    // activity of the i-th unit is 1/i
 	heavy  float64 // share of all requests that one unit makes; 0: none
-	group  int     // units that share rate and arm (instances); 0: none
+	hosts  int     // instances of different quality, each serving both arms; 0: all alike
 }
 
 type unit struct {
-	exposed bool
-	bucket  int
-	rate    float64
-	level   float64
+	hash   float64 // exposed while it lies below the share: sticky under a ramp
+	bucket int
+	rate   float64
+	level  float64
 }
 
 func newClusters(rng *rand.Rand, cfg clusterConfig) *clusters {
 	c := &clusters{cfg: cfg, rng: rng}
 	sum := 0.0
 	for i := range cfg.units {
-		u := unit{exposed: rng.Float64() < cfg.share, bucket: rng.IntN(unitBuckets), rate: betaRate(rng, cfg.rate, cfg.icc),
+		u := unit{hash: rng.Float64(), bucket: rng.IntN(unitBuckets), rate: betaRate(rng, cfg.rate, cfg.icc),
 			level: math.Sqrt(cfg.icc) * rng.NormFloat64()}
 		act := 1.0
 		if cfg.zipf {
@@ -53,9 +54,12 @@ func newClusters(rng *rand.Rand, cfg clusterConfig) *clusters {
 	if cfg.heavy > 0 {
 		sum += sum * cfg.heavy / (1 - cfg.heavy)
 		// The heavy unit is its own kind: much worse or much better than the others, in either arm.
-		c.all = append(c.all, unit{exposed: rng.IntN(2) == 0, bucket: rng.IntN(unitBuckets), rate: cfg.rate * []float64{0.1, 5}[rng.IntN(2)],
+		c.all = append(c.all, unit{hash: rng.Float64(), bucket: rng.IntN(unitBuckets), rate: cfg.rate * []float64{0.1, 5}[rng.IntN(2)],
 			level: []float64{-1, 1}[rng.IntN(2)]})
 		c.cum = append(c.cum, sum)
+	}
+	for range cfg.hosts {
+		c.hosts = append(c.hosts, math.Exp(0.4*rng.NormFloat64()))
 	}
 	return c
 }
@@ -112,11 +116,14 @@ func (c *clusters) block(at int64, mean, factor float64) Block {
 		}
 		u := &c.all[i]
 		rate, arm := u.rate*factor, &k
-		if u.exposed {
+		if u.hash < c.cfg.share {
 			arm = &t
 			if c.cfg.rateT > 0 {
 				rate *= c.cfg.rateT
 			}
+		}
+		if len(c.hosts) > 0 {
+			rate *= c.hosts[c.rng.IntN(len(c.hosts))]
 		}
 		v := 0.0
 		if c.cfg.values {

@@ -30,7 +30,7 @@ func (e *effectSums) add(l *Lane, s *Stratum) {
 		t, okT := l.meanBin(&s.Exposed)
 		c, okC := l.meanBin(&s.Baseline)
 		if okT && okC {
-			e.Shift += float64(float64(nT*nC)/n) * (t - c)
+			e.Shift += float64(float64(nT*nC) / n * (t - c))
 		}
 	}
 }

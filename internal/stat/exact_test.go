@@ -163,7 +163,7 @@ func TestTiltFactorIsAnEValue(t *testing.T) {
 		for range 600 {
 			past.AddBin(int32(rng.IntN(40)), 1)
 		}
-		s := newShape(past, nil, 0)
+		s := newShape(pastOf(past))
 		law := randomLaw(rng, bins)
 		smaller := shiftedDown(rng, law)
 		at := [bins]int32{evidence.ZeroBin, 9, 20, 38}
@@ -178,6 +178,12 @@ func TestTiltFactorIsAnEValue(t *testing.T) {
 			}
 		}
 	}
+}
+
+func pastOf(h *evidence.Hist) *pastTable {
+	p := new(pastTable)
+	p.load(h, nil, 0)
+	return p
 }
 
 func randomLaw(rng *rand.Rand, n int) []float64 {
@@ -282,7 +288,7 @@ func TestTiltAgreesWithItsDefinition(t *testing.T) {
 			return h
 		}
 		past, hT, hC := draw(700), draw(20), draw(150)
-		s := newShape(past, nil, 0)
+		s := newShape(pastOf(past))
 		w := 20.0 / 170
 		shares := map[int32]float64{}
 		var n, sum, squares float64

@@ -135,6 +135,7 @@ type workspace struct {
 	lnE      [][]float64 // per test and bet
 	belief   []float64   // per bet of the main test
 	quantile int32       // P99: bin of the past baseline
+	past     pastTable
 }
 
 // NewLane returns a lane without evidence. It refuses a configuration that has no meaning, naming what is wrong.

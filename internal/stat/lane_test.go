@@ -47,7 +47,9 @@ func (a *armBuilder) add(k int, bad bool, value float64) {
 	}
 	if a.hist != nil {
 		a.hist.Add(value)
-		if a.byUnit {
+		if !a.byUnit {
+			a.buckets[k].Sum += evidence.Score(evidence.MinScale, evidence.Index(evidence.MinScale, value))
+		} else {
 			a.bins = append(a.bins, evidence.BucketBin{K: uint8(k), Bin: evidence.Index(a.hist.Scale, value), Count: 1})
 		}
 	}

@@ -2,6 +2,7 @@ package stat
 
 import (
 	"math"
+	"slices"
 
 	"sluice.dev/sdk/evidence"
 )
@@ -110,16 +111,15 @@ func (l *Lane) pastQuantile() int32 {
 		bin, _ := l.st.Baseline.QuantileBin(q)
 		return bin
 	}
-	p := pastTable{past: l.st.Baseline, prior: l.priorHist(), unit: l.priorWeight() / float64(l.cfg.Prior.Hist.Count())}
-	var total, seen float64
-	p.each(func(_ int32, m float64) { total += m })
-	at, found := evidence.ZeroBin, false
-	p.each(func(bin int32, m float64) {
-		if seen += m; !found && seen >= float64(q*total) {
-			at, found = bin, true
-		}
-	})
-	return at
+	p := l.past()
+	p.moments()
+	return p.quantile(q)
+}
+
+// past is the learned baseline together with the prior.
+func (l *Lane) past() *pastTable {
+	l.work.past.load(l.st.Baseline, l.priorHist(), l.priorWeight())
+	return &l.work.past
 }
 
 // priorHist is the prior at the lane's scale.
@@ -286,7 +286,7 @@ func (l *Lane) tiltFactors(b *Block) {
 			continue
 		}
 		if past == nil {
-			past = newShape(l.st.Baseline, l.priorHist(), l.priorWeight())
+			past = newShape(l.past())
 		}
 		hT, worstT := l.binsOf(&s.Exposed)
 		hC, worstC := l.binsOf(&s.Baseline)
@@ -321,18 +321,59 @@ func (l *Lane) tiltSign(past *shape, sign, wT float64, s *Stratum, hT *evidence.
 		bets.add(&exposed, base, l.work.lnE[i][at:])
 		if i == mainTest {
 			l.shareTilts(&bets, at, &s.Exposed, shift)
+			l.shareBase(&bets, at, &s.Baseline, base)
 		}
 	}
 }
 
-// shareTilts shares out the exposed arm's part: the baseline's bins are not known by unit bucket.
+// shareTilts shares out the exposed arm's part, value by value.
 func (l *Lane) shareTilts(bets *tilts, at int, a *Arm, shift int32) {
 	var blend [maxParts]float64
-	bets.blend(l.work.belief[at:], &blend)
+	bets.blend(l.work.belief[at:], &blend, true)
 	for i := range a.Parts {
 		for _, u := range a.Parts[i].Bins {
 			part := bets.shape.part(moved(l.rescaled(u.Bin, a.Parts[i].Hist), -shift))
 			l.st.Shares[u.K] += float64(float64(u.Count) * blend[part])
+		}
+	}
+}
+
+// shareBase shares out the baseline's part. Of a bucket only the mean of its values is known: it gets what values there
+// would add, and by size a share of what that leaves over.
+func (l *Lane) shareBase(bets *tilts, at int, a *Arm, counts *[maxParts]float64) {
+	var blend [maxParts]float64
+	bets.blend(l.work.belief[at:], &blend, false)
+	var n, placed, whole float64
+	for part, c := range counts {
+		whole += float64(c * blend[part])
+	}
+	place := func(u *evidence.UnitBucket) float64 {
+		bin := math.Ldexp(float64(u.Sum)/float64(u.N), l.st.Scale-evidence.MinScale)
+		return blend[bets.shape.part(int32(math.Round(bin)))]
+	}
+	a.eachSummed(func(u *evidence.UnitBucket) {
+		n += float64(u.N)
+		placed += float64(float64(u.N) * place(u))
+	})
+	if n == 0 {
+		return
+	}
+	rest := (whole - placed) / n
+	a.eachSummed(func(u *evidence.UnitBucket) {
+		l.st.Shares[u.K] += float64(float64(u.N) * (place(u) + rest))
+	})
+}
+
+func (a *Arm) eachSummed(visit func(u *evidence.UnitBucket)) {
+	for i := range a.Parts {
+		p := &a.Parts[i]
+		if !p.summed() {
+			continue
+		}
+		for j := range p.Buckets {
+			if p.Buckets[j].N > 0 {
+				visit(&p.Buckets[j])
+			}
 		}
 	}
 }
@@ -413,21 +454,34 @@ func (l *Lane) learnScores(s *Stratum) {
 		if !l.warm() {
 			return
 		}
-		p := pastTable{past: l.st.Baseline, prior: l.priorHist()}
-		if p.prior != nil {
-			p.unit = l.priorWeight() / float64(p.prior.Count())
-		}
+		p := l.past()
 		p.moments()
 		l.st.ScoreRef = &[2]float64{p.mean, p.sd}
 	}
-	for arm, a := range []*Arm{&s.Exposed, &s.Baseline} {
-		for i := range a.Parts {
-			for _, u := range a.Parts[i].Bins {
-				z := l.score(l.rescaled(u.Bin, a.Parts[i].Hist))
-				l.st.Spread[arm].add(u.K, u.Count, z*int64(u.Count), uint64(z*z)*u.Count)
-			}
+	for i := range s.Exposed.Parts {
+		p := &s.Exposed.Parts[i]
+		for _, u := range p.Bins {
+			z := l.score(l.rescaled(u.Bin, p.Hist))
+			l.st.Spread[0].add(u.K, u.Count, z*int64(u.Count), uint64(z*z)*u.Count)
 		}
 	}
+	// The baseline's bins are not kept by unit bucket, only the sums of its scores; an unclipped log-value does as well.
+	for i := range s.Baseline.Parts {
+		p := &s.Baseline.Parts[i]
+		if !p.summed() {
+			continue
+		}
+		for _, u := range p.Buckets {
+			l.st.Spread[1].add(u.K, u.N, u.Sum, 0)
+		}
+		_, squares := p.Hist.Scores()
+		l.st.Spread[1].Q += squares
+	}
+}
+
+// summed reports whether the unit buckets tell where their values lie.
+func (p *Part) summed() bool {
+	return p.Hist != nil && slices.ContainsFunc(p.Buckets, func(u evidence.UnitBucket) bool { return u.Sum != 0 })
 }
 
 // score is the log-value in quarters of a deviation, clipped at 3 deviations.

@@ -11,7 +11,8 @@ const unitBuckets = evidence.UnitBuckets
 
 // LeaveOut runs a fresh lane over all blocks of its life for each of the unit buckets, with that bucket's observations
 // taken out: what the lane would say if those units had never come. It is the exact form of LogEWithout; give it the
-// buckets of HeaviestBuckets. For values, the baseline's part of a bucket stays in where its bins are not kept by bucket.
+// buckets of HeaviestBuckets. For values, the baseline's part of a bucket stays in, since its bins are
+// not kept by bucket: there LogEWithout and the over-dispersion are what speaks.
 func LeaveOut(cfg LaneConfig, buckets []int, blocks iter.Seq[Block]) ([]*Lane, error) {
 	lanes := make([]*Lane, len(buckets))
 	for i := range lanes {

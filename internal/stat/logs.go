@@ -29,7 +29,7 @@ func ln(x float64) float64 {
 	case x == 0:
 		return math.Inf(-1)
 	}
-	frac, e := math.Frexp(x)
+	frac, e := split(x)
 	if frac < math.Sqrt2/2 {
 		frac *= 2
 		e--
@@ -43,6 +43,15 @@ func ln(x float64) float64 {
 	half := float64(float64(0.5*f) * f)
 	inner := float64(s*(half+(t1+t2))) + float64(k*ln2Lo)
 	return float64(k*ln2Hi) - ((half - inner) - f)
+}
+
+// split is math.Frexp for positive numbers: x = frac * 2^e with frac in [1/2, 1).
+func split(x float64) (frac float64, e int) {
+	bits := math.Float64bits(x)
+	if bits < 1<<52 {
+		return math.Frexp(x)
+	}
+	return math.Float64frombits(bits&(1<<52-1) | 1022<<52), int(bits>>52) - 1022
 }
 
 // exp is e^x, within two units in the last place; 0 below -745. Source: fdlibm e_exp.c.

@@ -7,7 +7,8 @@ import (
 )
 
 // spread collects one arm's observations by unit bucket. For rates Y is the number of bad ones; for values it is the sum of
-// scores (the log-value in quarters of a deviation of the past baseline, clipped at 3) and Q the sum of squared scores.
+// scores (exposed: the log-value in quarters of a deviation of the past baseline, clipped at 3; baseline: evidence.Score) and Q
+// the sum of squared scores.
 type spread struct {
 	N []uint64 `json:"n,omitempty"` // per bucket
 	Y []int64  `json:"y,omitempty"` // per bucket

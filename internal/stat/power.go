@@ -105,7 +105,7 @@ func (l *Lane) rateInformation(t, c float64, m Margin) (information, bool) {
 	r := rateTerms{TBad: ln(t / limit), TGood: ln((1 - t) / (1 - limit)), CBad: ln(c / null), CGood: ln((1 - c) / (1 - null))}
 	up, base := r.TBad-r.TGood, r.CBad-r.CGood
 	return information{
-		n: n,
+		n:    n,
 		mean: float64(w*(float64(t*r.TBad)+float64((1-t)*r.TGood))) + float64((1-w)*(float64(c*r.CBad)+float64((1-c)*r.CGood))),
 		variance: float64(float64(w*float64(t*(1-t)))*float64(up*up)) +
 			float64(float64((1-w)*float64(c*(1-c)))*float64(base*base)),
@@ -168,7 +168,7 @@ func (l *Lane) shareBeyond(at int32) float64 {
 func (l *Lane) seesShape(shift int32, level float64) bool {
 	n, w := l.data()
 	h := l.st.Baseline
-	past := newShape(h, l.priorHist(), l.priorWeight())
+	past := newShape(l.past())
 	var base, exposed [maxParts]float64
 	past.count(h, 0, 0, l.cfg.side(), &base)
 	past.count(h, shift, 0, l.cfg.side(), &exposed)
@@ -198,7 +198,7 @@ func (t *tilts) information(bet int, n, w float64, exposed, base *[maxParts]floa
 		squareC += float64(pC * float64(xC*xC))
 	}
 	return information{
-		n: n,
+		n:        n,
 		mean:     float64(w*meanT) + float64((1-w)*meanC),
 		variance: float64(w*(squareT-float64(meanT*meanT))) + float64((1-w)*(squareC-float64(meanC*meanC))),
 	}

@@ -53,83 +53,88 @@ type shape struct {
 	above [len(stepQuantiles)]float64 // share above the quantile
 }
 
-// newShape looks at the past baseline: counts and, if given, a prior whose shares weigh as much as weight values.
-func newShape(past, prior *evidence.Hist, weight float64) *shape {
-	unit := 0.0
-	if prior != nil {
-		unit = weight / float64(prior.Count())
-	}
-	p := pastTable{past: past, prior: prior, unit: unit}
+// newShape looks at the past baseline.
+func newShape(p *pastTable) *shape {
 	p.moments()
 	s := new(shape)
-	s.cut(&p)
-	p.fill(s)
+	s.cut(p)
+	s.fill(p)
 	return s
 }
 
-// pastTable adds up the learned counts and the prior.
+// binMass is what is known of one bin: counts, and the prior's share of its weight.
+type binMass struct {
+	bin  int32
+	mass float64
+}
+
+// pastTable is the past baseline as one ascending list of bins.
 type pastTable struct {
-	past, prior     *evidence.Hist
-	unit            float64 // weight of one value of the prior
-	total, mean, sd float64
+	bins            []binMass
+	total, mean, sd float64 // of the bins but ZeroBin, whose logarithm there is none of; total is of all
 	quantiles       [len(stepQuantiles)]int32
 }
 
-// each visits all bins of both tables in ascending order, the zero bin first.
-func (p *pastTable) each(visit func(bin int32, mass float64)) {
-	a, b := p.past, p.prior
-	if b == nil {
-		b = &evidence.Hist{Scale: a.Scale}
-	}
-	if z := float64(a.Zero) + float64(p.unit*float64(b.Zero)); z > 0 {
-		visit(evidence.ZeroBin, z)
-	}
-	lo, hi := a.Offset, a.Offset+int32(len(a.Counts))
-	if len(b.Counts) > 0 {
-		if len(a.Counts) == 0 {
-			lo, hi = b.Offset, b.Offset
+// load adds up the learned counts and, if given, a prior whose shares weigh as much as weight values. Both have one scale.
+func (p *pastTable) load(past, prior *evidence.Hist, weight float64) {
+	p.bins = p.bins[:0]
+	if prior == nil {
+		for bin, c := range past.All() {
+			p.bins = append(p.bins, binMass{bin, float64(c)})
 		}
-		lo, hi = min(lo, b.Offset), max(hi, b.Offset+int32(len(b.Counts)))
+		return
+	}
+	unit := weight / float64(prior.Count())
+	if z := float64(past.Zero) + float64(unit*float64(prior.Zero)); z > 0 {
+		p.bins = append(p.bins, binMass{evidence.ZeroBin, z})
+	}
+	lo, hi := past.Offset, past.Offset+int32(len(past.Counts))
+	if n := int32(len(prior.Counts)); n > 0 {
+		if len(past.Counts) == 0 {
+			lo, hi = prior.Offset, prior.Offset
+		}
+		lo, hi = min(lo, prior.Offset), max(hi, prior.Offset+n)
 	}
 	for bin := lo; bin < hi; bin++ {
-		m := 0.0
-		if i := bin - a.Offset; i >= 0 && int(i) < len(a.Counts) {
-			m = float64(a.Counts[i])
-		}
-		if i := bin - b.Offset; i >= 0 && int(i) < len(b.Counts) && b.Counts[i] > 0 {
-			m += float64(p.unit * float64(b.Counts[i]))
-		}
-		if m > 0 {
-			visit(bin, m)
+		if m := float64(past.Bin(bin)) + float64(unit*float64(prior.Bin(bin))); m > 0 {
+			p.bins = append(p.bins, binMass{bin, m})
 		}
 	}
 }
 
 func (p *pastTable) moments() {
 	var values, sum, squares float64
-	p.each(func(bin int32, m float64) {
-		p.total += m
-		if bin == evidence.ZeroBin {
-			return
+	p.total = 0
+	for _, b := range p.bins {
+		p.total += b.mass
+		if b.bin == evidence.ZeroBin {
+			continue
 		}
-		x := float64(bin)
-		values += m
-		sum += float64(m * x)
-		squares += float64(m * float64(x*x))
-	})
+		x := float64(b.bin)
+		values += b.mass
+		sum += float64(b.mass * x)
+		squares += float64(b.mass * float64(x*x))
+	}
+	p.mean, p.sd = 0, 0
 	if values > 0 {
 		p.mean = sum / values
 		p.sd = math.Sqrt(max(squares/values-float64(p.mean*p.mean), 0))
 	}
 	p.sd = max(p.sd, 1)
-	seen, next := 0.0, 0
-	p.each(func(bin int32, m float64) {
-		seen += m
-		for next < len(stepQuantiles) && seen >= float64(stepQuantiles[next]*p.total) {
-			p.quantiles[next] = bin
-			next++
+	for i, q := range stepQuantiles {
+		p.quantiles[i] = p.quantile(q)
+	}
+}
+
+// quantile is the bin in which the masses reach a share q of the total.
+func (p *pastTable) quantile(q float64) int32 {
+	seen, level := 0.0, float64(q*p.total)
+	for _, b := range p.bins {
+		if seen += b.mass; seen >= level {
+			return b.bin
 		}
-	})
+	}
+	return p.bins[len(p.bins)-1].bin
 }
 
 // cut merges the quarters of deviations and the quantiles into one ascending list.
@@ -137,29 +142,40 @@ func (s *shape) cut(p *pastTable) {
 	var quarters [2 * zQuarters]int32
 	for i := range quarters {
 		edge := float64(i-zQuarters) + 0.5
-		quarters[i] = int32(math.Ceil(p.mean+float64(p.sd*edge)/4)) - 1
+		quarters[i] = int32(math.Ceil(p.mean+float64(p.sd*edge/4))) - 1
 	}
-	all := append(quarters[:], p.quantiles[:]...)
-	slices.Sort(all)
-	all = slices.Compact(all)
-	s.parts = len(all) + 1
-	copy(s.cuts[:], all)
-	for part := range s.parts {
-		s.h[part] = -zQuarters
-		for _, q := range quarters {
-			if part > 0 && q <= all[part-1] {
-				s.h[part]++
-			}
+	// Both lists ascend; equal cuts become one.
+	z, q := 0, 0
+	for z < len(quarters) || q < len(p.quantiles) {
+		var at int32
+		if q == len(p.quantiles) || z < len(quarters) && quarters[z] <= p.quantiles[q] {
+			at = quarters[z]
+		} else {
+			at = p.quantiles[q]
+		}
+		s.h[s.parts] = int8(z - zQuarters)
+		s.cuts[s.parts] = at
+		s.parts++
+		for z < len(quarters) && quarters[z] == at {
+			z++
+		}
+		for q < len(p.quantiles) && p.quantiles[q] == at {
+			s.step[q] = s.parts
+			q++
 		}
 	}
-	for i, q := range p.quantiles {
-		at, _ := slices.BinarySearch(all, q)
-		s.step[i] = at + 1
-	}
+	s.h[s.parts] = zQuarters
+	s.parts++
 }
 
-func (p *pastTable) fill(s *shape) {
-	p.each(func(bin int32, m float64) { s.mass[s.part(bin)] += m / p.total })
+func (s *shape) fill(p *pastTable) {
+	part := 0
+	for _, b := range p.bins {
+		for part < s.parts-1 && b.bin > s.cuts[part] {
+			part++
+		}
+		s.mass[part] += b.mass / p.total
+	}
 	for i, first := range s.step {
 		for part := first; part < s.parts; part++ {
 			s.above[i] += s.mass[part]
@@ -266,7 +282,7 @@ func (t *tilts) prepareZ(bet, lambda int, w float64) {
 	}
 	lnZ := ln(z)
 	for part := range s.parts {
-		t.lnT[bet][part] = float64(float64(sign*zLambdas[lambda])*float64(s.h[part]))/4 - lnZ
+		t.lnT[bet][part] = float64(sign*zLambdas[lambda]*float64(s.h[part])/4) - lnZ
 		if part > 0 && s.h[part] == s.h[part-1] {
 			t.lnMix[bet][part] = t.lnMix[bet][part-1]
 			continue
@@ -313,11 +329,15 @@ func (t *tilts) add(exposed, base *[maxParts]float64, out []float64) {
 	}
 }
 
-// blend adds, per part, what one exposed value adds to ln e under the mixture of bets with the given shares.
-func (t *tilts) blend(shares []float64, out *[maxParts]float64) {
+// blend adds, per part, what one exposed (or baseline) value adds to ln e under the mixture of bets with the given shares.
+func (t *tilts) blend(shares []float64, out *[maxParts]float64, exposed bool) {
 	for bet, share := range shares[:tiltBets] {
 		for part := range t.shape.parts {
-			out[part] += float64(share * (t.lnT[bet][part] - t.lnMix[bet][part]))
+			x := -t.lnMix[bet][part]
+			if exposed {
+				x += t.lnT[bet][part]
+			}
+			out[part] += float64(share * x)
 		}
 	}
 }

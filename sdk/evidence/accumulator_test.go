@@ -132,6 +132,9 @@ func compareWithEvents(t *testing.T, seed int64, sum []Block, events []told) {
 			}
 			if ev.hist && !math.IsNaN(ev.value) {
 				c.values = append(c.values, ev.value)
+				if ev.key.Assigned == ArmBaseline {
+					c.buckets[ev.bucket].Sum += Score(MinScale, Index(MinScale, ev.value))
+				}
 			}
 		}
 	}
@@ -146,7 +149,7 @@ func compareWithEvents(t *testing.T, seed int64, sum []Block, events []told) {
 				t.Fatalf("seed %d: cell %s %s of %v: n %d, bad %d, want %+v", seed, c.Dim, c.Value, b.Key(), c.N, c.Bad, w)
 			}
 			for _, u := range c.Buckets {
-				if w.buckets[u.K].N != u.N || w.buckets[u.K].Bad != u.Bad {
+				if w.buckets[u.K].N != u.N || w.buckets[u.K].Bad != u.Bad || w.buckets[u.K].Sum != u.Sum {
 					t.Fatalf("seed %d: bucket %d: got %+v, want %+v", seed, u.K, u, w.buckets[u.K])
 				}
 			}

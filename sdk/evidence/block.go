@@ -75,11 +75,13 @@ type Cell struct {
 	ExposedHistByBucket []BucketBin  `json:"exposedHistByBucket,omitempty"` // exposed arm of value metrics only, ordered by (K, Bin)
 }
 
-// UnitBucket holds the counts of one unit bucket.
+// UnitBucket holds the counts of one unit bucket. Sum is there for values of the baseline arm only, whose bins are not kept
+// by unit bucket: the sum of Score over the values. Without it one heavy baseline unit would pass for harm of the exposed arm.
 type UnitBucket struct {
 	K   uint8  `json:"k"`
 	N   uint64 `json:"n"`
 	Bad uint64 `json:"bad"`
+	Sum int64  `json:"sum,omitempty"`
 }
 
 // BucketBin is the count of one histogram bin within one unit bucket.

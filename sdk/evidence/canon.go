@@ -58,7 +58,11 @@ func appendCell(b []byte, c *Cell) []byte {
 		b = appendList(append(b, `,"buckets":`...), c.Buckets, func(b []byte, u *UnitBucket) []byte {
 			b = appendCount(b, `{"bad":`, u.Bad)
 			b = appendCount(b, `,"k":`, uint64(u.K))
-			return append(appendCount(b, `,"n":`, u.N), '}')
+			b = appendCount(b, `,"n":`, u.N)
+			if u.Sum != 0 {
+				b = strconv.AppendInt(append(b, `,"sum":`...), u.Sum, 10)
+			}
+			return append(b, '}')
 		})
 	}
 	b = appendString(append(b, `,"dim":`...), c.Dim)

@@ -247,16 +247,18 @@ func (c *Cell) check(at string, b *Block, server bool) error {
 	if err := c.Hist.checkIn(at+".hist", c.N, c.Bad); err != nil {
 		return err
 	}
-	if err := c.checkBuckets(at); err != nil {
+	if err := c.checkBuckets(at, b.HistOf(c)); err != nil {
 		return err
 	}
 	return c.checkBucketBins(at, b)
 }
 
-// checkBuckets: ascending by K, each with something in it, adding up to the cell.
-func (c *Cell) checkBuckets(at string) error {
+// checkBuckets: ascending by K, adding up to the cell, and their sums, if there are any, to that of the histogram.
+func (c *Cell) checkBuckets(at string, hist *Hist) error {
 	last := -1
 	var n, bad uint64
+	var sum int64
+	sums := false
 	for i, u := range c.Buckets {
 		at := fmt.Sprintf("%s.buckets[%d]", at, i)
 		if int(u.K) <= last || u.K >= UnitBuckets {
@@ -268,6 +270,17 @@ func (c *Cell) checkBuckets(at string) error {
 		}
 		n += u.N
 		bad += u.Bad
+		sum += u.Sum
+		sums = sums || u.Sum != 0
+	}
+	if sums {
+		want := int64(0)
+		if hist != nil {
+			want, _ = hist.Scores()
+		}
+		if sum != want || c.Dim == DimInstance {
+			return refuse(CodeSum, at+".buckets", fmt.Sprintf("sum %d of the histogram", want), sum)
+		}
 	}
 	if n != c.N || bad != c.Bad {
 		return refuse(CodeSum, at+".buckets", fmt.Sprintf("n %d, bad %d of the cell", c.N, c.Bad), fmt.Sprintf("n %d, bad %d", n, bad))

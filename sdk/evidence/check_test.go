@@ -62,6 +62,8 @@ func TestCheckBlocks(t *testing.T) {
 		{"scale", CodeHistScale, "blocks[0].hist.scale", func(b *Block) { b.Hist.Scale = 3 }},
 		{"bins", CodeHistBins, "blocks[0].hist.counts", func(b *Block) { b.Hist.Counts = make([]uint64, MaxBins+1) }},
 		{"range", CodeHistRange, "blocks[0].hist.offset", func(b *Block) { b.Hist.Offset = 5000 }},
+		{"sums of the values", "", "", func(b *Block) { b.Cells[0].Buckets[0].Sum, b.Cells[0].Buckets[1].Sum = -1, 31 }},
+		{"other sums than the values'", CodeSum, "blocks[0].cells[0].buckets", func(b *Block) { b.Cells[0].Buckets[0].Sum = 31 }},
 		{"bins by bucket of the baseline", CodeArm, "blocks[0].cells[0].exposedHistByBucket", func(b *Block) { b.Assigned = ArmBaseline }},
 		{"bins by bucket descend", CodeBuckets, "blocks[0].cells[0].exposedHistByBucket[1]", func(b *Block) { b.Cells[0].ExposedHistByBucket[1].Bin = -1 }},
 		{"bins by bucket are others", CodeSum, "blocks[0].cells[0].exposedHistByBucket[1]", func(b *Block) { b.Cells[0].ExposedHistByBucket[1].Bin = 30 }},

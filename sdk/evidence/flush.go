@@ -128,7 +128,7 @@ func (f *flushSum) addCell(c *Cell, from *cellCount, shard, scale int, exposed b
 		if n := from.n[local]; n > 0 {
 			c.N += n
 			c.Bad += from.bad[local]
-			c.Buckets = append(c.Buckets, UnitBucket{K: globalBucket(uint8(local), shard), N: n, Bad: from.bad[local]})
+			c.Buckets = append(c.Buckets, UnitBucket{K: globalBucket(uint8(local), shard), N: n, Bad: from.bad[local], Sum: from.sum[local]})
 		}
 	}
 	if scale == 0 {
@@ -248,6 +248,7 @@ func sortBuckets(list []UnitBucket) []UnitBucket {
 		if n > 0 && list[n-1].K == u.K {
 			list[n-1].N += u.N
 			list[n-1].Bad += u.Bad
+			list[n-1].Sum += u.Sum
 			continue
 		}
 		list[n] = u

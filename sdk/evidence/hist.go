@@ -192,6 +192,24 @@ func (h *Hist) Quantile(q float64) (float64, bool) {
 	return Middle(h.Scale, bin), true
 }
 
+// Score is the bin of a value at MinScale, with -961 for the zero bin: what UnitBucket.Sum adds up.
+func Score(scale int, bin int32) int64 {
+	if bin == ZeroBin {
+		return int64(minBin(MinScale)) - 1
+	}
+	return int64(bin >> (scale - MinScale))
+}
+
+// Scores returns the sum of Score over all values, and of its square.
+func (h *Hist) Scores() (sum int64, squares uint64) {
+	for bin, c := range h.All() {
+		s := Score(h.Scale, bin)
+		sum += s * int64(c)
+		squares += uint64(s*s) * c
+	}
+	return sum, squares
+}
+
 // Clone returns a copy that shares nothing; nil for nil.
 func (h *Hist) Clone() *Hist {
 	if h == nil {

@@ -207,7 +207,7 @@ func addBuckets(a, b []UnitBucket) []UnitBucket {
 		case a[0].K > b[0].K:
 			out, b = append(out, b[0]), b[1:]
 		default:
-			out = append(out, UnitBucket{a[0].K, a[0].N + b[0].N, a[0].Bad + b[0].Bad})
+			out = append(out, UnitBucket{a[0].K, a[0].N + b[0].N, a[0].Bad + b[0].Bad, a[0].Sum + b[0].Sum})
 			a, b = a[1:], b[1:]
 		}
 	}
@@ -264,6 +264,9 @@ func (s *Second) Add(instance string, blocks []Block) {
 		if t := b.Cell(DimTotal, ""); t != nil {
 			own := t.clone()
 			own.Dim, own.Value, own.ExposedHistByBucket = DimInstance, instance, nil
+			for i := range own.Buckets {
+				own.Buckets[i].Sum = 0 // an instance cell has no histogram to go with it
+			}
 			b.Cells = append(b.Cells, own)
 		}
 		mine = append(mine, b)

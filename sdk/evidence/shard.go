@@ -40,6 +40,7 @@ type metricCount struct {
 type cellCount struct {
 	value   ValueID // 0: total
 	n, bad  [localBuckets]uint64
+	sum     [localBuckets]int64 // of scores; baseline arm
 	hist    Hist
 	binned  []BucketBin // exposed arm; K within the shard, Bin at the metric's own scale
 	ordered int         // length of binned after the last fold
@@ -139,8 +140,10 @@ func (mc *metricCount) add(v ValueID, o observation) {
 		return
 	}
 	c.hist.Add(o.value)
-	if o.exposed {
-		c.log(BucketBin{K: o.bucket, Bin: Index(o.scale, o.value), Count: 1})
+	if bin := Index(o.scale, o.value); o.exposed {
+		c.log(BucketBin{K: o.bucket, Bin: bin, Count: 1})
+	} else {
+		c.sum[o.bucket] += Score(o.scale, bin)
 	}
 }
 
@@ -178,7 +181,7 @@ func (mc *metricCount) reset() {
 	for i := range mc.cells[:mc.used] {
 		c := &mc.cells[i]
 		c.value, c.ordered, c.binned = 0, 0, c.binned[:0]
-		c.n, c.bad = [localBuckets]uint64{}, [localBuckets]uint64{}
+		c.n, c.bad, c.sum = [localBuckets]uint64{}, [localBuckets]uint64{}, [localBuckets]int64{}
 	}
 	mc.used = 0
 }

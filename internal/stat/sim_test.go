@@ -275,3 +275,42 @@ func TestDetectableIsDetected(t *testing.T) {
 		}
 	}
 }
+
+// TestAlarmsAtTheMarginAreRare: the exposed arm is exactly as much worse as the margin allows, which is still no harm.
+func TestAlarmsAtTheMarginAreRare(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("short, or with the race detector")
+	}
+	const runs = 150
+	level := math.Log(1 / alpha)
+	for _, tt := range []struct {
+		cfg LaneConfig
+		u   units
+	}{
+		{LaneConfig{Kind: Proportion, Margin: Margin{Relative: 0.2}, Blocks: 200}, units{rateT: 0.12, rateC: 0.1, scale: 1}},
+		{LaneConfig{Kind: Proportion, Margin: Margin{Absolute: 0.05}, Blocks: 200}, units{rateT: 0.15, rateC: 0.1, scale: 1}},
+		{LaneConfig{Kind: Distribution, Margin: Margin{Relative: 0.1}, Blocks: 200}, units{scale: 1.1}},
+		{LaneConfig{Kind: P99, Margin: Margin{Relative: 0.1}, Blocks: 200}, units{scale: 1.1}},
+	} {
+		alarms, better := 0, 0
+		for r := range runs {
+			u := tt.u
+			u.rng, u.share, u.perSec = rand.New(rand.NewPCG(36, uint64(r))), 0.3, 60
+			l := mustLane(t, tt.cfg)
+			for at := range int64(200) {
+				l.Step(u.second(at, tt.cfg.values()))
+			}
+			if l.PeakLogE() >= level {
+				alarms++
+			}
+			if l.st.Tests[betterTest].Peak >= level {
+				better++
+			}
+		}
+		// Bins round a margin on values up, so there the exposed arm is a little better than the limit.
+		t.Logf("%s %+v: %d alarms and %d proofs of the contrary in %d lives", tt.cfg.Kind, tt.cfg.Margin, alarms, better, runs)
+		if alarms > 5 || better > 5 && !tt.cfg.values() {
+			t.Errorf("%s %+v: %d alarms, %d proofs of the contrary in %d lives", tt.cfg.Kind, tt.cfg.Margin, alarms, better, runs)
+		}
+	}
+}

@@ -56,9 +56,9 @@ func Recover(version string, epoch uint64, now time.Time, st Stored) (*Engine, O
 }
 
 func (e *Engine) restore(o *Output, sr StoredRun) error {
-	var s saved
-	if err := json.Unmarshal(sr.Checkpoint, &s); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+	s, err := unseal(sr.Checkpoint)
+	if err != nil {
+		return err
 	}
 	r := e.newRun(sr.Plan, s.State)
 	if err := json.Unmarshal(s.Judge, r.judge); err != nil {
@@ -115,11 +115,8 @@ func (e *Engine) resume(o *Output, r *run) error {
 
 // CheckpointState returns the rollout's state in a stored checkpoint.
 func CheckpointState(body []byte) (rollout.State, error) {
-	var s saved
-	if err := json.Unmarshal(body, &s); err != nil {
-		return rollout.State{}, fmt.Errorf("checkpoint: %w", err)
-	}
-	return s.State, nil
+	s, err := unseal(body)
+	return s.State, err
 }
 
 // Epoch is the leadership's fencing number.

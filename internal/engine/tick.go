@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -160,7 +161,30 @@ type saved struct {
 func (e *Engine) checkpoint(o *Output, r *run) {
 	body := mustJSON(saved{State: r.state, Judge: mustJSON(r.judge), Intake: mustJSON(r.intake), Seen: r.seen, Second: r.second})
 	r.marked = e.now
-	o.Checkpoints = append(o.Checkpoints, Checkpoint{Rollout: r.plan.Name, Second: r.second, Body: body})
+	o.Checkpoints = append(o.Checkpoints, Checkpoint{Rollout: r.plan.Name, Second: r.second, Body: mustJSON(sealed{Body: body, Sum: flag.ContentDigest(body)})})
+}
+
+// sealed is a checkpoint as it is stored: one flipped digit in it could end a bake early or lower a floor unseen.
+type sealed struct {
+	Body json.RawMessage `json:"body"`
+	Sum  string          `json:"sum"` // of Body
+}
+
+func unseal(checkpoint []byte) (saved, error) {
+	var (
+		b sealed
+		s saved
+	)
+	if err := json.Unmarshal(checkpoint, &b); err != nil {
+		return s, fmt.Errorf("checkpoint: %w", err)
+	}
+	if got := flag.ContentDigest(b.Body); got != b.Sum {
+		return s, fmt.Errorf("checkpoint has digest %s, it says %s: the store is damaged", got, b.Sum)
+	}
+	if err := json.Unmarshal(b.Body, &s); err != nil {
+		return s, fmt.Errorf("checkpoint: %w", err)
+	}
+	return s, nil
 }
 
 // artifactOf names a value by the SHA-256 of its canonical JSON.

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"sluice.dev/sdk/evidence"
+	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/plan"
+	"sluice.dev/sluice/internal/rollout"
+)
+
+func TestJoin(t *testing.T) {
+	r := newRig(t)
+	m := r.join("checkout", slp.ClassReader)
+	if len(r.disk.members[prod]) != 1 {
+		t.Fatal("a boot is not stored before it can get a lease")
+	}
+	r.keep = true
+	m.knock(r)
+	if o := r.outs[0]; !o.Empty() {
+		t.Errorf("the same boot again writes %+v", o)
+	}
+	other := *m
+	other.hello.Boot = "second-process"
+	other.knock(r)
+	if n := len(r.e.envs[prod].fleet.Members); n != 2 {
+		t.Errorf("%d members: two processes under one name are two", n)
+	}
+	if got := code(r.do(Join{Env: "nowhere", Hello: m.hello})); got != `no such environment: "nowhere"` {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestJoinWhileArming: who comes while a stage is prepared is asked as well.
+func TestJoinWhileArming(t *testing.T) {
+	r := newRig(t)
+	r.join("checkout", slp.ClassReader).silent = true
+	r.advance(time.Second)
+	r.must(Apply{Plan: shortPlan(t, nil), Actor: "token:ann"})
+	late := r.join("checkout", slp.ClassReader)
+	if late.ready == nil || late.ready.Scope != name {
+		t.Error("the newcomer was not asked to prepare")
+	}
+}
+
+func TestAcksThatCannotBeOurs(t *testing.T) {
+	r := exposed(t)
+	head := r.env().Number
+	good := Acked{Boot: "boot1", Acks: []slp.Ack{{Scope: name, Rev: head, Stage: slp.StageActivated}}}
+	err := r.do(Acks{Env: prod, List: []Acked{
+		{Boot: "nobody"},
+		{Boot: "boot0", Acks: []slp.Ack{{Scope: name, Rev: head + 1, Stage: slp.StageActivated}}},
+		good,
+	}})
+	if err == nil {
+		t.Fatal("no error names them")
+	}
+	members := r.e.envs[prod].fleet.Members
+	if got := members["boot0"].Acked[name][slp.StageActivated].Rev; got > head {
+		t.Errorf("an ack of revision %d counts, the head is %d", got, head)
+	}
+	if got := members["boot1"].Acked[name][slp.StageActivated].Rev; got != head {
+		t.Errorf("the good answer beside them was lost: %d", got)
+	}
+}
+
+func TestBye(t *testing.T) {
+	r := exposed(t)
+	r.fleet[1].frozen = true
+	r.must(Acks{Env: prod, List: []Acked{{Boot: "boot1", Bye: true}}})
+	r.must(Command{Rollout: name, Kind: rollout.Rollback, Actor: "token:bo", Reason: "drill"})
+	if s := r.state(); s.SafeAt.IsZero() {
+		t.Errorf("%s/%s: a boot that said Bye is waited for", s.Phase, s.Sub)
+	}
+	comps, err := r.e.Components(prod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := map[string]string{}
+	for _, c := range comps {
+		status[c.Boot] = c.Status
+	}
+	if status["boot0"] != "live" || status["boot1"] != "gone" {
+		t.Errorf("status %v", status)
+	}
+}
+
+func TestReported(t *testing.T) {
+	r := newRig(t)
+	m := r.join("checkout", slp.ClassReader)
+	say := func(boot string, seq uint64) (slp.EvidenceAnswer, error) {
+		var a slp.EvidenceAnswer
+		err := r.do(Reported{Env: prod, Request: slp.EvidenceRequest{Instance: m.hello.Instance, Boot: boot, Seq: seq, Through: r.now.Unix()}, Answer: &a})
+		return a, err
+	}
+	if a, err := say(m.hello.Boot, 7); err != nil || a.Accepted != 7 || a.ServerNow != r.now.UnixMicro() {
+		t.Errorf("without a rollout: %+v, %v; there is nothing to keep", a, err)
+	}
+	if _, err := say("nobody", 1); code(err) != "boot.unknown" {
+		t.Errorf("an unknown boot: %v", err)
+	}
+	r.advance(time.Second)
+	r.must(Apply{Plan: shortPlan(t, nil), Actor: "token:ann"})
+	for seq := range uint64(3) {
+		if a, err := say(m.hello.Boot, m.seq+seq+1); err != nil || a.Accepted != m.seq+seq+1 && m.seq == 0 {
+			t.Errorf("seq %d: %+v, %v", m.seq+seq+1, a, err)
+		}
+	}
+}
+
+// TestLapsedMembersDoNotHoldSeconds: a boot that stops renewing is not waited for, and is expected again when it is back.
+func TestLapsedMembersDoNotHoldSeconds(t *testing.T) {
+	r := exposed(t)
+	r.must(Command{Rollout: name, Kind: rollout.PauseIt, Actor: "token:ann", Reason: "stay here"})
+	r.fleet[3].frozen = true
+	r.advance(20 * time.Second)
+	last := r.disk.evidence[name][len(r.disk.evidence[name])-1]
+	if last.Members != 3 || last.Through != 3 || r.now.Unix()-last.At > 2 {
+		t.Errorf("second %d of %d closed with %d of %d members", last.At, r.now.Unix(), last.Through, last.Members)
+	}
+	r.fleet[3].frozen = false
+	r.advance(5 * time.Second)
+	last = r.disk.evidence[name][len(r.disk.evidence[name])-1]
+	if last.Members != 4 {
+		t.Errorf("the member is back, and seconds close with %d members", last.Members)
+	}
+}
+
+// TestHardLimit needs no comparison and no closed second, and stores what it rests on once.
+func TestHardLimit(t *testing.T) {
+	for _, action := range []judge.Action{judge.ActRollback, judge.ActPause} {
+		t.Run(string(action), func(t *testing.T) {
+			r := newRig(t)
+			r.join("checkout", slp.ClassReader)
+			r.join("checkout", slp.ClassReader)
+			r.advance(time.Second)
+			r.must(Apply{Actor: "token:ann", Plan: shortPlan(t, func(p *plan.Plan) {
+				g := &p.Judge.Guardrails[0]
+				g.Window, g.OnBreach, g.Hard = 20*time.Second, action, &judge.Hard{Above: 0.3, For: time.Second}
+				p.Stages[1].Bake = time.Minute
+			})})
+			r.reach(1)
+			r.advance(3 * time.Second)
+			r.bad[evidence.ArmExposed] = 0.9
+			r.keep = true
+			r.advance(15 * time.Second)
+			want := map[judge.Action]rollout.Phase{judge.ActRollback: rollout.RolledBack, judge.ActPause: rollout.Paused}[action]
+			if s := r.state(); s.Phase != want {
+				t.Fatalf("%s/%s, want %s", s.Phase, s.Sub, want)
+			}
+			open := 0
+			for _, o := range r.outs {
+				for _, a := range o.Artifacts {
+					if a.Kind == "open-evidence" {
+						open++
+					}
+				}
+			}
+			if open > 1 {
+				t.Errorf("%d times the open evidence was stored, want at most once", open)
+			}
+		})
+	}
+}
+
+// TestQuietTicksWriteNothing: a tick that changes nothing asks for nothing, but for the evidence of closed seconds.
+func TestQuietTicksWriteNothing(t *testing.T) {
+	r := exposed(t)
+	r.must(Command{Rollout: name, Kind: rollout.PauseIt, Actor: "token:ann", Reason: "stay here"})
+	r.keep = true
+	r.advance(50 * time.Second)
+	for _, o := range r.outs {
+		if len(o.Records)+len(o.Revisions)+len(o.Artifacts)+len(o.Effects)+len(o.Members) != 0 {
+			t.Fatalf("a quiet tick asks for %+v", o)
+		}
+	}
+	checkpoints := 0
+	r.outs = nil
+	r.advance(70 * time.Second)
+	for _, o := range r.outs {
+		checkpoints += len(o.Checkpoints)
+	}
+	if checkpoints == 0 || checkpoints > 2 {
+		t.Errorf("%d checkpoints in 70 s, want one each minute", checkpoints)
+	}
+}

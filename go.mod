@@ -4,6 +4,8 @@ go 1.26.0
 
 require sluice.dev/sdk v0.0.0
 
+require github.com/rogpeppe/go-internal v1.16.0 // indirect
+
 require (
 	github.com/danielgtaylor/huma/v2 v2.37.2 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect

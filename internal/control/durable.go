@@ -32,7 +32,7 @@ func (c *Controller) batch(out engine.Output) (store.Batch, error) {
 		b.Revisions = append(b.Revisions, store.Revision{Env: r.Name, Number: r.Number, Digest: r.Digest, Body: m, At: r.At})
 	}
 	for _, e := range out.Evidence {
-		digest, body, err := packSecond(e.Second)
+		digest, body, err := packSecond(e)
 		if err != nil {
 			return b, fmt.Errorf("evidence of %s second %d: %w", e.Rollout, e.Second.At, err)
 		}
@@ -51,9 +51,9 @@ func (c *Controller) batch(out engine.Output) (store.Batch, error) {
 	return b, nil
 }
 
-// packSecond returns the digest and the compressed JSON of one second of evidence.
-func packSecond(s evidence.Second) (digest string, body []byte, err error) {
-	raw, err := json.Marshal(s)
+// packSecond returns the digest of the second and the compressed JSON of all that is stored with it.
+func packSecond(e engine.Evidence) (digest string, body []byte, err error) {
+	raw, err := json.Marshal(e)
 	if err != nil {
 		return "", nil, err
 	}
@@ -65,20 +65,26 @@ func packSecond(s evidence.Second) (digest string, body []byte, err error) {
 	if err := zw.Close(); err != nil {
 		return "", nil, err
 	}
-	return evidence.SecondDigest(&s), buf.Bytes(), nil
+	return evidence.SecondDigest(&e.Second), buf.Bytes(), nil
 }
 
-func unpackSecond(body []byte) (evidence.Second, error) {
+// Second reads the stored form of one second of evidence.
+func Second(body []byte) (evidence.Second, error) {
+	e, err := unpackSecond(body)
+	return e.Second, err
+}
+
+func unpackSecond(body []byte) (engine.Evidence, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return evidence.Second{}, err
+		return engine.Evidence{}, err
 	}
 	raw, err := io.ReadAll(io.LimitReader(zr, maxSecondBytes))
 	if err != nil {
-		return evidence.Second{}, err
+		return engine.Evidence{}, err
 	}
-	var s evidence.Second
-	return s, json.Unmarshal(raw, &s)
+	var e engine.Evidence
+	return e, json.Unmarshal(raw, &e)
 }
 
 // maxSecondBytes bounds one stored second after decompression.
@@ -206,7 +212,7 @@ func loadRun(ctx context.Context, s store.Store, name string) (engine.StoredRun,
 	if state.Phase.Terminal() {
 		return r, nil
 	}
-	for after := cp.Second; ; {
+	for after := cp.Second - engine.KeptSeconds; ; {
 		rows, err := s.EvidenceAfter(ctx, name, after, 1000)
 		if err != nil {
 			return r, fmt.Errorf("read evidence: %w", err)

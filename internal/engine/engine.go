@@ -49,9 +49,13 @@ type run struct {
 	report judge.Report
 	proof  *fleet.Proof // exposure off
 	unwind map[string]fleet.Proof
-	seen   map[string]int64 // arm -> last second with an observation
-	second int64            // last second judged
-	marked time.Time        // last checkpoint
+	kept   []evidence.Second // judged seconds, at most KeptSeconds: what an alarm is computed again from
+	events []judge.Event     // reached the judge since the last second
+	late   []judge.LateCount // what the judge was last told of
+	boots  map[string]*boots // component -> what its instances did since the last second
+	seen   map[string]int64  // arm -> last second with an observation
+	second int64             // last second judged
+	marked time.Time         // last checkpoint
 }
 
 // New returns an engine without environments, for a leadership of the epoch that begins at now.
@@ -88,10 +92,12 @@ type Artifact struct {
 	Body         []byte
 }
 
-// Evidence is one closed second to be stored.
+// Evidence is one closed second to be stored, with what reached the judge between it and the second before: together they
+// are enough to judge it again.
 type Evidence struct {
-	Rollout string
-	Second  evidence.Second
+	Rollout string `json:"-"`
+	evidence.Second
+	Events []judge.Event `json:"events,omitempty"`
 }
 
 // Checkpoint is the state from which judging of a rollout can go on after the evidence of Second.

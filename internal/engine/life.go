@@ -106,10 +106,12 @@ func (e *Engine) admissible(env *environment, p *plan.Plan) error {
 }
 
 func (e *Engine) newRun(p *plan.Plan, s rollout.State) *run {
-	return &run{
-		plan: p, state: s, seen: map[string]int64{}, unwind: map[string]fleet.Proof{},
+	r := &run{
+		plan: p, state: s, seen: map[string]int64{}, unwind: map[string]fleet.Proof{}, boots: map[string]*boots{},
 		intake: judge.NewIntake(settle(p)), judge: judge.New(p.Judge, p.Metrics),
 	}
+	r.remember()
+	return r
 }
 
 func settle(p *plan.Plan) time.Duration {

@@ -114,6 +114,7 @@ func TestReported(t *testing.T) {
 func TestLapsedMembersDoNotHoldSeconds(t *testing.T) {
 	r := exposed(t)
 	r.must(Command{Rollout: name, Kind: rollout.PauseIt, Actor: "token:ann", Reason: "stay here"})
+	r.advance(61 * time.Second) // soon after a commit its loss would take the rollout back
 	r.fleet[3].frozen = true
 	r.advance(20 * time.Second)
 	last := r.disk.evidence[name][len(r.disk.evidence[name])-1]
@@ -184,5 +185,15 @@ func TestQuietTicksWriteNothing(t *testing.T) {
 	}
 	if checkpoints == 0 || checkpoints > 2 {
 		t.Errorf("%d checkpoints in 70 s, want one each minute", checkpoints)
+	}
+}
+
+// TestLossAfterACommitTakesBack: a component whose only instance dies soon after a commit is the candidate's doing.
+func TestLossAfterACommitTakesBack(t *testing.T) {
+	r := exposed(t)
+	r.fleet[3].frozen = true
+	s := r.until(rollout.RolledBack, "", time.Minute)
+	if c := s.Cause; c == nil || c.Verdict == nil || c.Verdict.Rule != judge.RuleLost {
+		t.Errorf("got cause %+v, want %s", c, judge.RuleLost)
 	}
 }

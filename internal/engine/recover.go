@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"sluice.dev/sdk/evidence"
 	"sluice.dev/sluice/internal/fleet"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/revision"
@@ -26,7 +25,7 @@ type StoredRun struct {
 	Plan       *plan.Plan
 	Before     revision.Objects // content under State.DigestBefore; nil before it opened
 	Checkpoint []byte
-	Evidence   []evidence.Second // after the checkpoint, ascending
+	Evidence   []Evidence // of the rollout, ascending: the newest KeptSeconds, and all after the checkpoint
 }
 
 // Recover builds the engine of a new leadership. It steps the stored seconds after each checkpoint again, which can
@@ -67,14 +66,23 @@ func (e *Engine) restore(o *Output, sr StoredRun) error {
 	if err := json.Unmarshal(s.Intake, r.intake); err != nil {
 		return fmt.Errorf("checkpoint of the intake: %w", err)
 	}
-	r.before, r.second, r.marked = sr.Before, s.Second, e.now
+	r.remember()
+	r.before, r.second, r.marked, r.events = sr.Before, s.Second, e.now, s.Events
 	if s.Seen != nil {
 		r.seen = s.Seen
 	}
 	e.runs[sr.Plan.Name] = r
 	var replay Output
-	for _, sec := range sr.Evidence {
-		if err := e.apply(&replay, r, sec); err != nil {
+	for _, ev := range sr.Evidence {
+		if ev.At <= s.Second {
+			r.keep(ev.Second)
+			continue
+		}
+		for _, n := range ev.Events[min(len(s.Events), len(ev.Events)):] { // the checkpoint holds the first of them
+			n.Apply(r.plan.Judge, r.judge)
+		}
+		s.Events, r.events = nil, nil
+		if err := e.apply(&replay, r, ev.Second); err != nil {
 			return err
 		}
 	}

@@ -34,14 +34,14 @@ type disk struct {
 	records     []audit.Record
 	revisions   map[string][][]byte // environment -> manifests
 	artifacts   map[string][]byte
-	evidence    map[string][]evidence.Second
+	evidence    map[string][]Evidence
 	checkpoints map[string]Checkpoint
 	members     map[string]map[string][]byte // environment -> boot -> stored form
 }
 
 func newDisk() *disk {
 	return &disk{
-		revisions: map[string][][]byte{}, artifacts: map[string][]byte{}, evidence: map[string][]evidence.Second{},
+		revisions: map[string][][]byte{}, artifacts: map[string][]byte{}, evidence: map[string][]Evidence{},
 		checkpoints: map[string]Checkpoint{}, members: map[string]map[string][]byte{},
 	}
 }
@@ -81,7 +81,7 @@ func (d *disk) write(o Output) error {
 		if n := len(list); n > 0 && e.Second.At <= list[n-1].At {
 			return fmt.Errorf("evidence of second %d after %d", e.Second.At, list[n-1].At)
 		}
-		d.evidence[e.Rollout] = append(list, e.Second)
+		d.evidence[e.Rollout] = append(list, e)
 	}
 	for _, c := range o.Checkpoints {
 		if c.Second < d.checkpoints[c.Rollout].Second {
@@ -156,11 +156,7 @@ func (d *disk) loadRun(n string) (StoredRun, error) {
 			return r, err
 		}
 	}
-	for _, sec := range d.evidence[n] {
-		if sec.At > cp.Second {
-			r.Evidence = append(r.Evidence, sec)
-		}
-	}
+	r.Evidence = slices.Clone(d.evidence[n])
 	return r, nil
 }
 

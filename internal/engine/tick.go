@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -45,6 +46,9 @@ func (t Tick) apply(e *Engine, o *Output) error {
 // lapse tells the intake of boots that have stopped renewing: their seconds close without them from there on.
 func (e *Engine) lapse(env *environment, r *run) {
 	for _, m := range env.fleet.Members {
+		if r.lost(m, e.now) {
+			r.count(m.Component).lapsed++
+		}
 		if m.Live(r.plan.Rollback.LeaseTTL, e.now) {
 			r.intake.Expect(m.Boot, m.Instance, e.now.Unix()) // again, when it had lapsed and is back
 		} else if m.Bye.IsZero() {
@@ -111,14 +115,44 @@ func (e *Engine) hard(o *Output, r *run) error {
 }
 
 func (e *Engine) judge(o *Output, r *run, sec evidence.Second) error {
-	o.Evidence = append(o.Evidence, Evidence{Rollout: r.plan.Name, Second: sec})
+	e.noteBoots(r, sec)
+	if late := r.intake.Late(); !slices.Equal(late, r.late) {
+		r.late = late
+		r.note(judge.Event{Late: late})
+	}
+	ev := Evidence{Rollout: r.plan.Name, Second: sec, Events: r.events}
+	r.events = nil
+	o.Evidence = append(o.Evidence, ev)
 	return e.apply(o, r, sec)
+}
+
+// note lets something act on the judge that is no evidence; it is stored with the next second, so that replays know it.
+func (r *run) note(ev judge.Event) {
+	ev.After = r.second
+	ev.Apply(r.plan.Judge, r.judge)
+	r.events = append(r.events, ev)
+}
+
+// KeptSeconds bounds what is held of a rollout's evidence, and what recovery reads of it: a longer rollout is judged by additive shares (judge.Remember).
+const KeptSeconds = 7200
+
+func (r *run) keep(sec evidence.Second) {
+	if len(r.kept) >= KeptSeconds {
+		r.kept = append(r.kept[:0:0], r.kept[KeptSeconds/10:]...)
+	}
+	r.kept = append(r.kept, sec)
+}
+
+// remember connects the judge with the seconds that are kept.
+func (r *run) remember() {
+	judge.Remember(r.judge, func(from, to int64) iter.Seq[evidence.Second] { return judge.Kept(r.kept)(from, to) })
 }
 
 // apply judges one stored second; recovery calls it again for seconds after the checkpoint, with the same result.
 func (e *Engine) apply(o *Output, r *run, sec evidence.Second) error {
 	r.second = sec.At
 	r.report = judge.Step(r.plan.Judge, r.judge, sec)
+	r.keep(sec)
 	return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &r.report, Observed: r.observed(sec)})
 }
 
@@ -154,12 +188,13 @@ type saved struct {
 	State  rollout.State    `json:"state"`
 	Judge  json.RawMessage  `json:"judge"`
 	Intake json.RawMessage  `json:"intake"`
+	Events []judge.Event    `json:"events,omitempty"` // applied already, not yet stored with a second
 	Seen   map[string]int64 `json:"seen"`
 	Second int64            `json:"second"`
 }
 
 func (e *Engine) checkpoint(o *Output, r *run) {
-	body := mustJSON(saved{State: r.state, Judge: mustJSON(r.judge), Intake: mustJSON(r.intake), Seen: r.seen, Second: r.second})
+	body := mustJSON(saved{State: r.state, Judge: mustJSON(r.judge), Intake: mustJSON(r.intake), Events: r.events, Seen: r.seen, Second: r.second})
 	r.marked = e.now
 	o.Checkpoints = append(o.Checkpoints, Checkpoint{Rollout: r.plan.Name, Second: r.second, Body: mustJSON(sealed{Body: body, Sum: flag.ContentDigest(body)})})
 }

@@ -51,7 +51,7 @@ func run(t *testing.T, s Story) Outcome {
 
 // TestFeedFaultIsTakenBack: for every seed the bad feed is caught, named and taken back, with digests equal.
 func TestFeedFaultIsTakenBack(t *testing.T) {
-	for seed := int64(1); seed <= 5; seed++ {
+	for seed := int64(1); seed <= 20; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			s := run(t, story(t, seed, flights.FaultFeed)).Status
@@ -76,7 +76,7 @@ func TestFeedFaultIsTakenBack(t *testing.T) {
 
 // TestNoFaultCompletes: equal versions are never rolled back.
 func TestNoFaultCompletes(t *testing.T) {
-	for seed := int64(1); seed <= 5; seed++ {
+	for seed := int64(1); seed <= 20; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			out := run(t, story(t, seed, flights.FaultNone))

@@ -1,0 +1,300 @@
+package sluice
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"sluice.dev/sdk/evidence"
+	"sluice.dev/sdk/flag"
+	"sluice.dev/sdk/slp"
+)
+
+// snapshot is a configuration compiled for evaluation. It is immutable.
+type snapshot struct {
+	wire   *slp.Snapshot
+	bound  map[string]*boundFlag
+	open   int  // flags with an open rollout
+	leased bool // some scope is leased: a rollout is under way, evidence is due
+}
+
+// boundFlag is one flag of one snapshot with everything that evaluation needs of its surroundings.
+type boundFlag struct {
+	snap   *snapshot
+	handle *flag.Handle
+	cell   *cell   // of the flag's scope; nil when the flag has no open rollout
+	hold   *hold   // of the flag's scope revision
+	judged *judged // nil when nothing is measured
+	keys   []cohortKeys
+}
+
+// cohortKeys holds the evidence keys of a cohort by [held][exposed], made beforehand.
+type cohortKeys struct {
+	cohort string
+	ids    [2][2]evidence.KeyID
+}
+
+// none is the bound flag of a key that a snapshot does not have.
+func (s *snapshot) find(key string) *boundFlag {
+	if b := s.bound[key]; b != nil {
+		return b
+	}
+	return &boundFlag{snap: s} // a nil handle evaluates to FLAG_NOT_FOUND
+}
+
+// cell is what all snapshots share of one scope: lease and floor, in one pointer, and who holds decisions of it.
+type cell struct {
+	scope string
+	lease atomic.Pointer[leaseState]
+	mu    sync.Mutex
+	holds map[uint64]*hold // by scope revision
+}
+
+type leaseState struct {
+	floor uint64
+	end   slp.Mono
+}
+
+// held is rule L2 for a decision at revision rev.
+func (c *cell) held(rev uint64, now slp.Mono) bool {
+	l := c.lease.Load()
+	return l != nil && rev >= l.floor && now < l.end
+}
+
+// floor returns the floor of the scope, 0 when there is none.
+func (c *cell) floor() uint64 {
+	if l := c.lease.Load(); l != nil {
+		return l.floor
+	}
+	return 0
+}
+
+// hold counts who still uses decisions of one scope revision.
+type hold struct {
+	rev   uint64
+	open  atomic.Int64 // open requests with a decision that was made under a lease
+	loose atomic.Int64 // Mono of the last decision without a request, in ns; 0 for none
+}
+
+func (c *cell) hold(rev uint64) *hold {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.holds[rev]
+	if h == nil {
+		h = &hold{rev: rev}
+		c.holds[rev] = h
+	}
+	return h
+}
+
+// cells are the scopes of a client by name.
+type cells struct {
+	mu   sync.Mutex
+	byID map[string]*cell
+}
+
+func (c *cells) get(scope string) *cell {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.byID[scope]
+	if x == nil {
+		x = &cell{scope: scope, holds: map[uint64]*hold{}}
+		c.byID[scope] = x
+	}
+	return x
+}
+
+func (c *cells) peek(scope string) *cell {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byID[scope]
+}
+
+// prune drops the cells of scopes that are gone and can be served by nobody: no lease, no holder.
+func (c *cells) prune(v *slp.View, keep func(scope string) bool, now slp.Mono) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.byID, func(scope string, x *cell) bool {
+		if _, ok := v.Snapshot.Scopes[scope]; ok || keep(scope) || x.held(1<<63, now) {
+			return false
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, h := range x.holds {
+			if h.open.Load() > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// compile turns a wire snapshot into one that can be evaluated. It is called off the loop and may take its time.
+func (c *Client) compile(wire *slp.Snapshot) (s *snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.counts.panics.Add(1)
+			err = fmt.Errorf("panic while compiling: %v", p)
+		}
+	}()
+	compiled, cfg, err := wire.Compile()
+	if err != nil {
+		return nil, err
+	}
+	s = &snapshot{wire: wire, bound: make(map[string]*boundFlag, len(compiled.Handles()))}
+	slab := make([]boundFlag, len(compiled.Handles()))
+	for i, h := range compiled.Handles() {
+		b := &slab[i]
+		b.snap, b.handle = s, h
+		if h.RolloutID != "" {
+			s.open++
+			c.bindRollout(b, cfg)
+		}
+		s.bound[h.Key] = b
+	}
+	for _, meta := range wire.Scopes {
+		s.leased = s.leased || meta.Leased
+	}
+	return s, nil
+}
+
+// bindRollout connects a flag with an open rollout to its scope's lease and to its evidence.
+func (c *Client) bindRollout(b *boundFlag, cfg flag.Config) {
+	h := b.handle
+	b.cell = c.cells.get(h.Scope)
+	b.hold = b.cell.hold(h.Revision)
+	r := cfg.Flags[h.Key].Rollout
+	b.judged = c.evidence.judgedFor(h, r.Unit)
+	if b.judged == nil {
+		return
+	}
+	for _, ce := range r.Cohorts {
+		k := cohortKeys{cohort: ce.Cohort}
+		for held := range 2 {
+			for exposed := range 2 {
+				k.ids[held][exposed] = b.judged.acc.Key(slotKey(ce.Cohort, h.Revision, ce.Exposure, held == 1, exposed == 1, held == 1 && exposed == 1))
+			}
+		}
+		b.keys = append(b.keys, k)
+	}
+}
+
+func slotKey(cohort string, rev uint64, exposure flag.Exposure, held, assigned, served bool) evidence.SlotKey {
+	k := evidence.SlotKey{
+		Cohort: cohort, Revision: rev, Exposure: uint32(exposure),
+		Lease: evidence.LeaseLapsed, Assigned: evidence.ArmBaseline, Served: evidence.ArmBaseline,
+	}
+	if held {
+		k.Lease = evidence.LeaseHeld
+	}
+	if assigned {
+		k.Assigned = evidence.ArmExposed
+	}
+	if served {
+		k.Served = evidence.ArmExposed
+	}
+	return k
+}
+
+// resident is one scope's content that can be served to a pinned request: of an older revision, of the one in force, or
+// prepared for the next. It is compiled by itself, so that keeping it costs a scope and not an environment.
+type resident struct {
+	scope   string
+	rev     uint64 // 0 for a prepared content, whose number is given at commit
+	digest8 string
+	snap    *snapshot
+	retired slp.Mono // when its revision went out of force; 0 while it is in force or prepared
+}
+
+// maxResidents bounds the ring of older contents.
+const maxResidents = 64
+
+// compileScope compiles one scope of a wire snapshot with what its rules refer to: segments and the overlay's objects.
+func (c *Client) compileScope(wire *slp.Snapshot, scope string) (*snapshot, error) {
+	part := &slp.Snapshot{Env: wire.Env, Head: wire.Head, Scopes: wire.Scopes, Objects: map[string]json.RawMessage{}}
+	for path, raw := range wire.Objects {
+		in, rest, _ := strings.Cut(path, "/")
+		kind, _, _ := strings.Cut(rest, "/")
+		if in == scope || kind == flag.KindSegment || kind == flag.KindKill || kind == flag.KindExclude || kind == flag.KindException {
+			part.Objects[path] = raw
+		}
+	}
+	return c.compile(part)
+}
+
+// newResidents compiles the leased scopes of a snapshot that are not resident yet.
+func (c *Client) newResidents(wire *slp.Snapshot, have []*resident) []*resident {
+	var out []*resident
+	for _, scope := range slices.Sorted(maps.Keys(wire.Scopes)) {
+		meta := wire.Scopes[scope]
+		if !meta.Leased || slices.ContainsFunc(have, func(r *resident) bool { return r.scope == scope && r.rev == meta.Rev }) {
+			continue
+		}
+		snap, err := c.compileScope(wire, scope)
+		if err != nil {
+			continue // the whole compiled, a part that does not is not kept: pins to it count as missed
+		}
+		out = append(out, &resident{scope: scope, rev: meta.Rev, digest8: slp.Digest8(meta.Digest), snap: snap})
+	}
+	return out
+}
+
+// rehearse loads a prepared scope in shadow and evaluates its flags under every state that they will be served in:
+// baseline, exposed, without lease, and killed.
+func (c *Client) rehearse(wire *slp.Snapshot, scope string) (shadow *snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.counts.panics.Add(1)
+			err = fmt.Errorf("panic while evaluating: %v", p)
+		}
+	}()
+	if _, err := c.compile(wire); err != nil {
+		return nil, err
+	}
+	if shadow, err = c.compileScope(wire, scope); err != nil {
+		return nil, err
+	}
+	killed := &slp.Snapshot{Scopes: wire.Scopes, Objects: map[string]json.RawMessage{}}
+	for path, raw := range shadow.wire.Objects {
+		killed.Objects[path] = raw
+	}
+	for key := range shadow.bound {
+		delete(killed.Objects, "overlay/"+flag.KindKill+"/"+key)
+		k, err := json.Marshal(flag.Kill{Flag: key})
+		if err != nil {
+			return nil, err
+		}
+		killed.Objects["overlay/"+flag.KindKill+"/"+key] = k
+	}
+	off, err := c.compile(killed)
+	if err != nil {
+		return nil, fmt.Errorf("killed: %w", err)
+	}
+	for _, s := range []*snapshot{shadow, off} {
+		for key, b := range s.bound {
+			if err := tryOut(b.handle, key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return shadow, nil
+}
+
+// tryOut evaluates a flag as requests will and checks that every answer is a value of the flag's type.
+func tryOut(h *flag.Handle, key string) error {
+	for _, unit := range []string{"", "a", "b"} {
+		ctx := flag.NewContext(unit)
+		for _, leased := range []bool{false, true} {
+			for _, r := range []flag.Result{h.Eval(ctx, leased), h.EvalPinned(ctx, flag.ArmBaseline, leased), h.EvalPinned(ctx, flag.ArmExposed, leased)} {
+				if r.Variant == nil || r.Variant.Type != h.Type {
+					return fmt.Errorf("flag %s answers %s %s for unit %q, lease %t", key, r.Reason, r.ErrCode, unit, leased)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -80,7 +80,7 @@ type Effect struct {
 
 // Refusal is the answer to an event that the state does not accept. Nothing changed.
 type Refusal struct {
-	Code  string // "phase", "reason.required", "breach", "exists"
+	Code  string // "phase", "reason.required", "breach", "inconclusive.hold"
 	Event Kind
 	Phase Phase
 	Text  string

@@ -25,7 +25,7 @@ func testPlan() *plan.Plan {
 			{Name: "half", Cohort: "general", Exposure: 50_000, Bake: 20 * time.Second},
 			{Name: "full", Cohort: "general", Exposure: flag.Full, Holdback: 1_000, Bake: 20 * time.Second},
 		},
-		Rollback: plan.Rollback{LeaseTTL: 10 * time.Second, CompleteWithin: 15 * time.Second, UnwindWithin: 10 * time.Minute},
+		Rollback: plan.Rollback{On: []string{"guardrail:rollback", "component-lost", "operator"}, LeaseTTL: 10 * time.Second, CompleteWithin: 15 * time.Second, UnwindWithin: 10 * time.Minute},
 	}
 }
 

@@ -445,3 +445,38 @@ func TestLateCommitIsNotThisOne(t *testing.T) {
 		}
 	}
 }
+
+// TestTriggersThatThePlanDoesNotName wait for a person: a breach pauses where only people may roll back.
+func TestTriggersThatThePlanDoesNotName(t *testing.T) {
+	for _, tt := range []struct {
+		rule, on string
+		want     Phase
+	}{
+		{"always-valid", "guardrail:rollback", RollingBack},
+		{"always-valid", "operator", Paused},
+		{judge.RuleLost, "component-lost", RollingBack},
+		{judge.RuleLost, "guardrail:rollback", Paused},
+	} {
+		p := testPlan()
+		p.Rollback.On = []string{tt.on}
+		r := verdict(judge.Fail, false, judge.ActRollback)
+		r.Decider.Rule = tt.rule
+		s := State{Phase: Progressing, Sub: Baking, Stage: 1, Revision: 4, Exposure: 5_000, DigestBefore: "sha256:before"}
+		got, _, err := Step(p, s, Event{Kind: Judged, At: t0, Report: r})
+		if err != nil || got.Phase != tt.want {
+			t.Errorf("%s with on %q: got %s, %v; want %s", tt.rule, tt.on, got.Phase, err, tt.want)
+		}
+	}
+}
+
+// TestHeldInconclusive: where the plan says hold, nobody promotes a stage without evidence.
+func TestHeldInconclusive(t *testing.T) {
+	p := testPlan()
+	p.OnUnclear = "hold"
+	s := State{Phase: Paused, Pause: PauseInconclusive, Sub: Deciding, Stage: 2, Revision: 4, Exposure: 50_000}
+	_, _, err := Step(p, s, Event{Kind: Promote, At: t0, Actor: "token:ann", Reason: "go on"})
+	var r *Refusal
+	if !errors.As(err, &r) || r.Code != "inconclusive.hold" {
+		t.Errorf("got %v, want inconclusive.hold", err)
+	}
+}

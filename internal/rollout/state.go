@@ -89,8 +89,9 @@ const (
 
 // Cause says why a rollout was taken back or paused.
 type Cause struct {
-	Trigger  string         `json:"trigger"` // "guardrail:rollback", "operator", "component-lost"
-	Verdict  *judge.Verdict `json:"verdict,omitempty"`
+	Trigger  string         `json:"trigger"`           // "guardrail:rollback", "operator", "component-lost"
+	Verdict  *judge.Verdict `json:"verdict,omitempty"` // of the lane that decided
+	Overall  *judge.Verdict `json:"overall,omitempty"` // of the same guardrail over everything, where a slice decided
 	Sentence string         `json:"sentence"`
 }
 

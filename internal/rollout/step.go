@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice.dev/sdk/flag"
@@ -182,9 +183,9 @@ func judged(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	if inForce && e.Report.Result == judge.Pass && e.Report.Powered {
 		s.PowerIn = p.Stages[s.Stage].Cohort
 	}
-	switch e.Report.Action {
+	switch action(p, e.Report) {
 	case judge.ActRollback:
-		e.Reason = "guardrail:rollback"
+		e.Reason = trigger(e.Report)
 		return startRollback(s, e)
 	case judge.ActPause:
 		if s.Phase == Progressing {
@@ -217,6 +218,27 @@ func decide(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 			"Stage %q baked %s without enough evidence to pass; a person decides.", p.Stages[s.Stage].Name, s.Baked)}
 	}
 	return s, nil, nil
+}
+
+// Triggers of a rollback, as spec.rollback.on names them.
+const (
+	onGuardrail = "guardrail:rollback"
+	onLost      = "component-lost"
+)
+
+func trigger(r *judge.Report) string {
+	if r.Decider != nil && r.Decider.Rule == judge.RuleLost {
+		return onLost
+	}
+	return onGuardrail
+}
+
+// action is what the report asks for; a rollback whose trigger the plan does not name waits for a person instead.
+func action(p *plan.Plan, r *judge.Report) judge.Action {
+	if r.Action == judge.ActRollback && !slices.Contains(p.Rollback.On, trigger(r)) {
+		return judge.ActPause
+	}
+	return r.Action
 }
 
 // passed: a stage that exposes nobody compares nothing, and its bake counts only seconds that had data. Below PowerFrom
@@ -283,6 +305,8 @@ func promote(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 		return s, nil, refuse(s, e, "phase", "stage %q is not in force yet", p.Stages[s.Stage].Name)
 	case s.Pause == PauseBreach || s.Result == judge.Fail:
 		return s, nil, refuse(s, e, "breach", "a guardrail is breached; roll back, or resume with a reason first")
+	case s.Pause == PauseInconclusive && p.OnUnclear == "hold":
+		return s, nil, refuse(s, e, "inconclusive.hold", "the plan holds an inconclusive stage; resume to collect more evidence, or roll back")
 	case e.Reason == "":
 		return s, nil, refuse(s, e, "reason.required", "promoting without a pass needs --reason")
 	}
@@ -310,7 +334,7 @@ func pauseOf(r *judge.Report) Pause {
 		case judge.Error:
 			return PauseProviderError
 		}
-		if r.Decider.Rule == "component-lost" {
+		if r.Decider.Rule == judge.RuleLost {
 			return PauseComponentLost
 		}
 	}
@@ -322,6 +346,11 @@ func causeOf(e Event) *Cause {
 	if e.Report != nil && e.Report.Decider != nil {
 		v := *e.Report.Decider
 		c.Verdict, c.Sentence = &v, judge.Sentence(v)
+		for i := range e.Report.Verdicts {
+			if o := e.Report.Verdicts[i]; o.Guardrail == v.Guardrail && o.Value == "" && v.Value != "" {
+				c.Overall = &o
+			}
+		}
 		if c.Trigger == "" {
 			c.Trigger = "guardrail:" + string(v.Action)
 		}

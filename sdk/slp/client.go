@@ -67,15 +67,17 @@ type Client struct {
 	clock    ServerClock
 	dirty    bool // the view differs from the one in force
 
-	n         uint64
-	sent      map[uint64]Mono // ts[n], stored before the send
-	retry     uint64          // renewal to be repeated, 0 if none
-	granted   uint64          // highest n answered
-	needLease bool            // an open scope changed and holds no lease
-	helloOut  bool            // a Hello is on its way
-	watching  bool
-	fetching  bool
-	fetchHold uint64 // no fetch for heads up to this one before TimerFetch
+	n          uint64
+	sent       map[uint64]Mono // ts[n], stored before the send
+	retry      uint64          // renewal to be repeated, 0 if none
+	granted    uint64          // highest n answered
+	renewDue   Mono            // when TimerRenew runs out
+	backingOff bool            // it is a wait after a failure
+	needLease  bool            // an open scope changed and holds no lease
+	helloOut   bool            // a Hello is on its way
+	watching   bool
+	fetching   bool
+	fetchHold  uint64 // no fetch for heads up to this one before TimerFetch
 
 	prepared map[string]Prepared
 	shadow   map[string]string   // scope -> digest being loaded in shadow
@@ -166,6 +168,7 @@ func (c *Client) Step(now Mono, in Input) []Effect {
 		if c.needLease && c.phase == joined {
 			c.renew()
 		}
+		c.hasten()
 	}
 	c.finish()
 	return c.out
@@ -463,7 +466,21 @@ func (c *Client) renew() {
 	c.emit(SendRenew{Renew: Renew{
 		Instance: c.cfg.Instance, Boot: c.cfg.Boot, N: n, Active: c.activeRevs(), Prepared: r.prepared, Floors: c.presentFloors(), Acks: r.acks,
 	}})
-	c.schedule(TimerRenew, every-time.Duration(c.cfg.Rand.Int64N(int64(every)/8+1)))
+	c.renewIn(every)
+}
+
+// renewIn sets the time of the next renewal, up to an eighth earlier so that a fleet does not renew in step.
+func (c *Client) renewIn(every time.Duration) {
+	after := every - time.Duration(c.cfg.Rand.Int64N(int64(every)/8+1))
+	c.backingOff, c.renewDue = false, c.now+after
+	c.schedule(TimerRenew, after)
+}
+
+// hasten brings the next renewal forward when a shorter lease came up after it was set.
+func (c *Client) hasten() {
+	if every := c.renewEvery(); c.phase == joined && !c.backingOff && c.renewDue-c.now > every {
+		c.renewIn(every)
+	}
 }
 
 func (c *Client) grant(g *Grant) {
@@ -512,6 +529,7 @@ func (c *Client) renewFailed(n uint64, f Failure) {
 		if f.RetryAfter == 0 { // within a third of the lease, so that it is back soon after the server is
 			wait = min(wait, max(c.renewEvery()*5/3, 2*backoffBase))
 		}
+		c.backingOff, c.renewDue = true, c.now+wait
 		c.schedule(TimerRenew, wait)
 	}
 }

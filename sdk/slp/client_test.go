@@ -582,6 +582,19 @@ func TestRenewsAtOnceWhenAScopeOpens(t *testing.T) {
 	}
 }
 
+// TestRenewsSoonerWhenALeaseComesWithTheFirstAnswer: the first renewal is sent before anything is known to be leased.
+func TestRenewsSoonerWhenALeaseComesWithTheFirstAnswer(t *testing.T) {
+	m := newMember(t, nil)
+	s := toySnapshot(3, 3, true)
+	m.step(Start{})
+	first, _ := find[SendRenew](m.step(HelloAnswered{Sent: m.now, Answer: HelloAnswer{Epoch: 1, Snapshot: s, ServerNow: 1e15}}))
+	m.step(grantFor(first.Renew.N, s.Head, 0, lease2s))
+	out := m.step(Loaded{Head: s.Head})
+	if next, n := find[Schedule](out); n != 1 || next.Timer != TimerRenew || next.After > 400*ms {
+		t.Fatalf("after the lease came the next renewal is %+v, want within 400 ms", next)
+	}
+}
+
 func TestBackoffIsSpreadAndBounded(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var b backoff

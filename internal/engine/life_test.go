@@ -337,6 +337,37 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestTheLastStageIsJudged: members of a stage with a holdback report less than its exposure, and are judged all the same.
+func TestTheLastStageIsJudged(t *testing.T) {
+	r := started(t)
+	r.reach(2)
+	r.bad[evidence.ArmExposed] = 0.5
+	if s := r.until(rollout.RolledBack, "", 30*time.Second); s.Stage != 2 || s.Cause.Verdict == nil {
+		t.Errorf("ended as %+v", s)
+	}
+}
+
+// TestInstancesOffTheHead: who stays on an older revision leaves the comparison, and is named.
+func TestInstancesOffTheHead(t *testing.T) {
+	r := started(t)
+	r.reach(0)
+	r.fleet[1].stale = r.state().Revision
+	r.must(Command{Rollout: name, Kind: rollout.Promote, Actor: "token:ann", Reason: "on"})
+	r.reach(1)
+	r.must(Command{Rollout: name, Kind: rollout.PauseIt, Actor: "token:ann", Reason: "stay here"})
+	r.advance(20 * time.Second)
+	list := r.disk.evidence[name]
+	last := list[len(list)-1]
+	if !slices.Equal(last.OffHead, []string{r.fleet[1].hello.Instance}) {
+		t.Errorf("off the head: %v, want %s", last.OffHead, r.fleet[1].hello.Instance)
+	}
+	for _, b := range last.Blocks {
+		if b.Revision != r.state().Revision {
+			t.Errorf("evidence of revision %d is compared, %d is in force", b.Revision, r.state().Revision)
+		}
+	}
+}
+
 func TestRefusedWhileArming(t *testing.T) {
 	r := newRig(t)
 	m := r.join("checkout", slp.ClassReader)
@@ -366,16 +397,12 @@ func TestArmingWaits(t *testing.T) {
 	if s := r.state(); s.Sub != rollout.Arming {
 		t.Fatalf("%s/%s although the bundle's component is absent", s.Phase, s.Sub)
 	}
-	silent := r.join("checkout", slp.ClassReader)
-	silent.silent = true
-	dead := r.join("checkout", slp.ClassReader) // holds nothing and is gone: it must not count as somebody who does
-	dead.frozen = true
-	r.fleet[0].silent, r.fleet[0].ready = true, nil
-	gone := r.e.envs[prod].fleet.Members
-	delete(gone[r.fleet[0].hello.Boot].Prepared, name)
+	r.join("checkout", slp.ClassReader).silent = true
+	r.join("checkout", slp.ClassReader).frozen = true // holds nothing and is gone: it must not count as somebody who does
+	r.fleet[0].frozen = true                          // its answer does not count either once it is gone
 	r.advance(30 * time.Second)
-	if s := r.state(); s.Sub != rollout.Arming {
-		t.Fatalf("%s/%s although nobody holds the content", s.Phase, s.Sub)
+	if s := r.state(); s.Sub != rollout.Arming || s.Phase != rollout.Progressing {
+		t.Fatalf("%s/%s although nobody who is live holds the content", s.Phase, s.Sub)
 	}
 	r.join("checkout", slp.ClassReader)
 	r.advance(2 * time.Second)

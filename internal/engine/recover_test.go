@@ -83,8 +83,8 @@ func outcome(r *rig) map[string]any {
 	}
 }
 
-// TestCrashAnywhere loses the engine at each step of each story, after the append and before it, and builds it again from
-// what was durable (I18, I19).
+// TestCrashAnywhere loses the engine at each step of each story, after the append at even ones and before it at odd ones, and
+// builds it again from what was durable (I18, I19).
 func TestCrashAnywhere(t *testing.T) {
 	stride := 1
 	if raceEnabled {
@@ -99,17 +99,16 @@ func TestCrashAnywhere(t *testing.T) {
 			}
 			want := outcome(quiet)
 			for at := 3; at <= quiet.steps; at += stride {
-				for _, lose := range []bool{false, true} {
-					r := newCrashing(t, at, lose)
-					story.play(r)
-					if r.epoch == 1 {
-						t.Fatalf("no crash at step %d", at)
-					}
-					if got := outcome(r); !reflect.DeepEqual(got, want) {
-						t.Fatalf("lost at step %d of %d (before the append: %v):\ngot  %v\nwant %v", at, quiet.steps, lose, got, want)
-					}
-					bakesOnce(t, r)
+				lose := at%2 == 1
+				r := newCrashing(t, at, lose)
+				story.play(r)
+				if r.epoch == 1 {
+					t.Fatalf("no crash at step %d", at)
 				}
+				if got := outcome(r); !reflect.DeepEqual(got, want) {
+					t.Fatalf("lost at step %d of %d (before the append: %v):\ngot  %v\nwant %v", at, quiet.steps, lose, got, want)
+				}
+				bakesOnce(t, r)
 			}
 		})
 	}
@@ -154,12 +153,17 @@ func bakesOnce(t *testing.T, r *rig) {
 func TestRecoveryIsExact(t *testing.T) {
 	r := exposed(t)
 	r.advance(1500 * time.Millisecond)
+	r.must(Command{Rollout: name, Kind: rollout.PauseIt, Actor: "token:ann", Reason: "stay here"}) // stores a checkpoint: nothing is left to replay
 	was, env, seq, comps := r.state(), r.env(), r.e.Seq(), len(r.e.envs[prod].fleet.Members)
+	seen, judged := r.e.runs[name].seen, r.e.runs[name].judge.Digest()
 	down := r.now
 	r.recover(3 * time.Second)
 	got := r.state()
 	if got.Baked != was.Baked || got.Stage != was.Stage || got.Sub != was.Sub || got.Result != was.Result {
 		t.Errorf("state %+v, was %+v", got, was)
+	}
+	if now := r.e.runs[name]; !reflect.DeepEqual(now.seen, seen) || now.judge.Digest() != judged {
+		t.Errorf("the judge's state is %s with %v seen, was %s with %v", now.judge.Digest(), now.seen, judged, seen)
 	}
 	if !timesEqual(got, was) {
 		t.Errorf("times changed: %+v, was %+v", got, was)

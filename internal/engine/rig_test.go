@@ -218,7 +218,7 @@ func shortPlan(t testing.TB, edit func(*plan.Plan)) *plan.Plan {
 			WorseBy: judge.Margin{Absolute: 0.05}, Window: 2 * time.Second, MinN: 10, Blips: judge.Blips{Allow: 0, Of: 1},
 			OnBreach: judge.ActRollback, OnNoData: judge.ActPause, OnError: judge.ActPause, NoDataAfter: 60 * time.Second,
 		}}},
-		Rollback: plan.Rollback{LeaseTTL: 5 * time.Second, CompleteWithin: 15 * time.Second, UnwindWithin: time.Minute},
+		Rollback: plan.Rollback{On: []string{"guardrail:rollback", "component-lost", "operator"}, LeaseTTL: 5 * time.Second, CompleteWithin: 15 * time.Second, UnwindWithin: time.Minute},
 	}
 	if edit != nil {
 		edit(p)
@@ -402,6 +402,7 @@ type fake struct {
 	frozen bool        // says and hears nothing
 	reject *slp.Reject // what it answers to a prepare
 	silent bool        // renews, but answers nothing else
+	stale  uint64      // revision that it stays on, when set
 	acked  map[string]uint64
 	ready  *slp.Prepared
 }
@@ -494,6 +495,9 @@ func (m *fake) blocks(r *rig) []evidence.Block {
 func (m *fake) block(r *rig, scope string, rev uint64, c flag.CohortExposure, arm string) evidence.Block {
 	const n = 128
 	bad := uint64(n * r.bad[arm])
+	if m.stale != 0 {
+		rev = m.stale
+	}
 	total := evidence.Cell{Dim: evidence.DimTotal, N: n, Bad: bad}
 	for k := range uint8(evidence.UnitBuckets) {
 		b := evidence.UnitBucket{K: k, N: n / evidence.UnitBuckets}

@@ -36,7 +36,7 @@ func demoCmd(g *globals) *cobra.Command {
 	f.BoolVar(&o.headless, "headless", false, "print only the result")
 	f.BoolVar(&o.exit, "exit", false, "end when the story has ended instead of serving on")
 	f.Int64Var(&o.seed, "seed", 1, "which flights are exposed: another seed, another split of the same flights")
-	f.StringVar(&o.fault, "fault", "feed", "what goes wrong: feed or none")
+	f.StringVar(&o.fault, "fault", "feed", "what goes wrong: feed, latency or none")
 	f.StringVar(&o.data, "data", "", "directory for everything that is kept; a temporary one that is removed at the end when empty")
 	f.StringVar(&o.listen, "listen", "", "address of the one port; "+app.DefaultListen+", or a free port if that is taken")
 	return cmd

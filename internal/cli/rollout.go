@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,7 +22,7 @@ import (
 )
 
 // planOptions are those of the server of this version.
-var planOptions = plan.Options{}
+var planOptions = plan.Options{AllowAlwaysValid: true}
 
 // rolloutView is what the CLI reads of GET /v1/rollouts/{name}.
 type rolloutView struct {
@@ -34,6 +35,14 @@ type rolloutView struct {
 	Started  time.Time      `json:"started"`
 	Sentence string         `json:"sentence"`
 	Status   rollout.Status `json:"status"`
+}
+
+// exposed is the share that gets the candidate: everybody once it has become the stable variant.
+func (v rolloutView) exposed() string {
+	if v.Phase == rollout.Completed {
+		return "100 %"
+	}
+	return strconv.FormatFloat(v.Exposure, 'f', -1, 64) + " %"
 }
 
 func fetch(ctx context.Context, c *client.Client, name string) (rolloutView, json.RawMessage, error) {
@@ -183,7 +192,10 @@ func getCmd(g *globals) *cobra.Command {
 			case len(args) == 1 && (kind == "rollouts" || kind == "rollout"):
 				return g.list(cmd.Context(), c)
 			case len(args) == 2 && (kind == "rollouts" || kind == "rollout"):
-				if watch {
+				switch {
+				case watch && g.liveTerminal():
+					return g.live(cmd.Context(), c, args[1])
+				case watch:
 					return g.watch(cmd.Context(), c, args[1])
 				}
 				return g.show(cmd.Context(), c, args[1])
@@ -191,7 +203,7 @@ func getCmd(g *globals) *cobra.Command {
 			return exit(exitUsage, "error: get what? want `sluice get rollouts` or `sluice get rollout NAME`")
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "follow until it is over; one line per change")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "follow until it is over: drawn in place on a terminal, else one line per change")
 	return cmd
 }
 
@@ -226,7 +238,7 @@ func (g *globals) list(ctx context.Context, c *client.Client) error {
 	tw := tabwriter.NewWriter(g.out, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "NAME\tENV\tPHASE\tSTAGE\tEXPOSED\tSTARTED")
 	for _, r := range out.Rollouts {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%g %%\t%s\n", r.Name, r.Env, r.Where, r.Stage, r.Exposure, when(r.Started))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, r.Env, r.Where, r.Stage, r.exposed(), when(r.Started))
 	}
 	return tw.Flush()
 }
@@ -247,7 +259,7 @@ func (g *globals) show(ctx context.Context, c *client.Client, name string) error
 		return g.json(raw)
 	}
 	s, p := v.Status.State, v.Status.Plan
-	g.printf("%s   %s   %g %% exposed   env %s   owner %s\n%s\n\n", v.Name, strings.ToUpper(v.Where), v.Exposure, v.Env, p.Owner, v.Sentence)
+	g.printf("%s   %s   %s exposed   env %s   owner %s\n%s\n\n", v.Name, strings.ToUpper(v.Where), v.exposed(), v.Env, p.Owner, v.Sentence)
 	tw := tabwriter.NewWriter(g.out, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "STAGE\tEXPOSURE\tBAKE\tSTATUS")
 	for i, st := range p.Stages {
@@ -268,6 +280,10 @@ func stageStatus(s rollout.State, i int) string {
 		return "-"
 	case s.Phase == rollout.RolledBack || s.Phase == rollout.RollingBack || s.Phase == rollout.RollbackIncomplete:
 		return "■ taken back"
+	case s.Phase.Terminal():
+		return "○ " + strings.ToLower(string(s.Phase))
+	case s.Phase == rollout.Paused:
+		return "◆ " + report.Where(s)
 	}
 	return "► " + report.Where(s)
 }
@@ -325,7 +341,7 @@ func (g *globals) watch(ctx context.Context, c *client.Client, name string) erro
 			if g.output == "json" {
 				_ = json.NewEncoder(g.out).Encode(v) // standard output is gone: the next write tells
 			} else {
-				g.printf("%s  %-28s %-10s %5g %%  %s\n", report.Clock(time.Now()), v.Where, v.Stage, v.Exposure, v.Sentence)
+				g.printf("%s  %-28s %-10s %7s  %s\n", report.Clock(time.Now()), v.Where, v.Stage, v.exposed(), v.Sentence)
 			}
 		}
 		return v.Phase.Terminal()
@@ -377,7 +393,10 @@ func phaseCode(s rollout.State) error {
 	case rollout.RolledBack, rollout.RollingBack:
 		return exit(exitRolledBack, "")
 	case rollout.RollbackIncomplete:
-		return exit(exitNotSafe, "")
+		if s.SafeAt.IsZero() {
+			return exit(exitNotSafe, "")
+		}
+		return exit(exitRolledBack, "") // exposure is proven off; what is late is the rest
 	case rollout.Paused:
 		switch s.Pause {
 		case rollout.PauseBreach:

@@ -68,11 +68,8 @@ func packSecond(e engine.Evidence) (digest string, body []byte, err error) {
 	return evidence.SecondDigest(&e.Second), buf.Bytes(), nil
 }
 
-// Second reads the stored form of one second of evidence.
-func Second(body []byte) (evidence.Second, error) {
-	e, err := unpackSecond(body)
-	return e.Second, err
-}
+// Second reads the stored form of one second of evidence, with what reached the judge before it.
+func Second(body []byte) (engine.Evidence, error) { return unpackSecond(body) }
 
 func unpackSecond(body []byte) (engine.Evidence, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(body))
@@ -212,20 +209,30 @@ func loadRun(ctx context.Context, s store.Store, name string) (engine.StoredRun,
 	if state.Phase.Terminal() {
 		return r, nil
 	}
-	for after := cp.Second - engine.KeptSeconds; ; {
+	if r.Evidence, err = readEvidence(ctx, s, name, cp.Second-engine.KeptSeconds); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// readEvidence reads the stored seconds after a second, a page at a time.
+func readEvidence(ctx context.Context, s store.Store, name string, after int64) ([]engine.Evidence, error) {
+	var out []engine.Evidence
+	for {
 		rows, err := s.EvidenceAfter(ctx, name, after, 1000)
 		if err != nil {
-			return r, fmt.Errorf("read evidence: %w", err)
+			return nil, fmt.Errorf("read evidence: %w", err)
 		}
 		for _, row := range rows {
-			sec, err := unpackSecond(row.Body)
+			ev, err := unpackSecond(row.Body)
 			if err != nil {
-				return r, fmt.Errorf("evidence of second %d: %w", row.Second, err)
+				return nil, fmt.Errorf("evidence of second %d: %w", row.Second, err)
 			}
-			r.Evidence, after = append(r.Evidence, sec), row.Second
+			ev.Rollout = name
+			out, after = append(out, ev), row.Second
 		}
 		if len(rows) < 1000 {
-			return r, nil
+			return out, nil
 		}
 	}
 }

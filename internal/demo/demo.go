@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice.dev/sluice/internal/client"
@@ -58,6 +57,8 @@ type Result struct {
 	DecidedBy         string     `json:"decidedBy"`
 	Culprit           *Culprit   `json:"culprit,omitempty"`
 	Why               string     `json:"why"`
+	OverallEffect     *Effect    `json:"overallEffect,omitempty"` // of the deciding guardrail over all flights
+	SegmentEffect     *Effect    `json:"segmentEffect,omitempty"` // of the slice that decided
 	Components        Components `json:"components"`
 	DigestBefore      string     `json:"digestBefore"`
 	DigestAfter       string     `json:"digestAfter"`
@@ -76,6 +77,21 @@ type Result struct {
 type Culprit struct {
 	Attribute string `json:"attribute"`
 	Value     string `json:"value"`
+}
+
+// Effect is a measured difference of the arms with the interval that belongs to the deciding rule. Lower and Upper are
+// absent where the evidence rejects nothing yet.
+type Effect struct {
+	Guardrail string   `json:"guardrail"`
+	Baseline  float64  `json:"baseline"`
+	Exposed   float64  `json:"exposed"`
+	Effect    float64  `json:"effect"`
+	Lower     *float64 `json:"lower,omitempty"`
+	Upper     *float64 `json:"upper,omitempty"`
+	Limit     float64  `json:"limit"`
+	Scale     string   `json:"scale"`
+	NBaseline uint64   `json:"nBaseline"`
+	NExposed  uint64   `json:"nExposed"`
 }
 
 // Components counts how instances were proven.
@@ -147,7 +163,8 @@ type view struct {
 			Decided, RevokedAt, SafeAt, UnwoundAt, Ended time.Time
 			Cause                                        *struct {
 				Sentence string
-				Verdict  *struct{ Guardrail, Dim, Value string }
+				Verdict  *verdict
+				Overall  *verdict
 			}
 		} `json:"state"`
 		Barrier *struct {
@@ -161,6 +178,13 @@ type view struct {
 			Components Components `json:"components"`
 		} `json:"unwind"`
 	} `json:"status"`
+}
+
+// verdict is what the demo reads of a lane.
+type verdict struct {
+	Effect
+	Dim   string `json:"dim"`
+	Value string `json:"value"`
 }
 
 var terminal = map[string]bool{"Completed": true, "RolledBack": true, "Cancelled": true}
@@ -207,8 +231,12 @@ func result(ctx context.Context, cfg Config, v view) (Result, error) {
 			r.Why = s.Cause.Sentence
 			if d := s.Cause.Verdict; d != nil {
 				r.DecidedBy = d.Guardrail
+				r.OverallEffect = &d.Effect
 				if attr, val, ok := strings.Cut(d.Value, "="); ok {
-					r.Culprit = &Culprit{Attribute: attr, Value: val}
+					r.Culprit, r.SegmentEffect, r.OverallEffect = &Culprit{Attribute: attr, Value: val}, &d.Effect, nil
+				}
+				if o := s.Cause.Overall; o != nil {
+					r.OverallEffect = &o.Effect
 				}
 			}
 		}
@@ -252,7 +280,6 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // processes are the four component processes.
 type processes struct {
 	cfg   Config
-	mu    sync.Mutex
 	addrs map[string]string
 	cmds  []*exec.Cmd
 	stdin []io.Closer
@@ -283,9 +310,7 @@ func (p *processes) run(ctx context.Context, name string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	p.mu.Lock()
 	p.cmds, p.stdin = append(p.cmds, cmd), append(p.stdin, in)
-	p.mu.Unlock()
 	c := ComponentConfig{
 		Name: name, Server: p.cfg.Server, Token: p.cfg.Token, Seed: p.cfg.Seed, Fault: p.cfg.Fault.String(), Dir: p.cfg.Dir,
 		Store: p.addrs[Store], Host: p.addrs[Host], Next: p.addrs[Consumer],
@@ -310,32 +335,17 @@ func (p *processes) replay(ctx context.Context) error {
 	return c.Post(ctx, "/start", map[string]string{"next": p.addrs[Consumer]}, nil)
 }
 
-// Pids lists the running component processes by start order; tests freeze one.
-func (p *processes) pids() []int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []int
-	for _, c := range p.cmds {
-		out = append(out, c.Process.Pid)
-	}
-	return out
-}
-
-// stop closes every input, which ends each component, and waits; what does not end in time is killed.
+// stop ends the components from the source outwards, so that none calls one that is gone: it closes the input, which is the
+// order to stop, and waits; what does not end in time is killed.
 func (p *processes) stop() {
-	for _, in := range p.stdin {
-		_ = in.Close() // it may have ended already
+	for i := len(p.cmds) - 1; i >= 0; i-- {
+		_ = p.stdin[i].Close() // it may have ended already
+		cmd := p.cmds[i]
+		kill := time.AfterFunc(3*time.Second, func() { _ = cmd.Process.Kill() })
+		var exit *exec.ExitError
+		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+			fmt.Fprintln(p.cfg.ErrOutput, "component:", err)
+		}
+		kill.Stop()
 	}
-	var wg sync.WaitGroup
-	for _, cmd := range p.cmds {
-		wg.Go(func() {
-			t := time.AfterFunc(3*time.Second, func() { _ = cmd.Process.Kill() })
-			defer t.Stop()
-			var exit *exec.ExitError
-			if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-				fmt.Fprintln(p.cfg.ErrOutput, "component:", err)
-			}
-		})
-	}
-	wg.Wait()
 }

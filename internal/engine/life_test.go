@@ -397,16 +397,17 @@ func TestArmingWaits(t *testing.T) {
 	if s := r.state(); s.Sub != rollout.Arming {
 		t.Fatalf("%s/%s although the bundle's component is absent", s.Phase, s.Sub)
 	}
-	r.join("checkout", slp.ClassReader).silent = true
-	r.join("checkout", slp.ClassReader).frozen = true // holds nothing and is gone: it must not count as somebody who does
-	r.fleet[0].frozen = true                          // its answer does not count either once it is gone
+	r.fleet[0].frozen = true // its answer does not count once it is gone
+	r.advance(10 * time.Second)
+	r.join("checkout", slp.ClassReader, silent)
+	r.join("checkout", slp.ClassReader, frozen) // holds nothing and is gone: it must not count as somebody who does
 	r.advance(30 * time.Second)
-	if s := r.state(); s.Sub != rollout.Arming || s.Phase != rollout.Progressing {
+	if s := r.state(); s.Sub != rollout.Arming || s.Revision != 0 {
 		t.Fatalf("%s/%s although nobody who is live holds the content", s.Phase, s.Sub)
 	}
 	r.join("checkout", slp.ClassReader)
 	r.advance(2 * time.Second)
-	if s := r.state(); s.Stage == 0 && s.Sub == rollout.Arming {
+	if s := r.state(); s.Revision == 0 {
 		t.Errorf("still %s/%s with one of two prepared after the patience", s.Phase, s.Sub)
 	}
 }

@@ -36,7 +36,7 @@ func TestJoin(t *testing.T) {
 // TestJoinWhileArming: who comes while a stage is prepared is asked as well.
 func TestJoinWhileArming(t *testing.T) {
 	r := newRig(t)
-	r.join("checkout", slp.ClassReader).silent = true
+	r.join("checkout", slp.ClassReader, silent)
 	r.advance(time.Second)
 	r.must(Apply{Plan: shortPlan(t, nil), Actor: "token:ann"})
 	late := r.join("checkout", slp.ClassReader)

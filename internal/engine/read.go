@@ -7,6 +7,7 @@ import (
 
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/judge"
 	"sluice.dev/sluice/internal/revision"
 	"sluice.dev/sluice/internal/rollout"
 )
@@ -24,6 +25,15 @@ func (e *Engine) Rollout(name string) (rollout.Status, error) {
 		}
 	}
 	return st, nil
+}
+
+// Slices ranks the segment and source values of a rollout by their evidence of harm, strongest first.
+func (e *Engine) Slices(name string) ([]judge.Slice, error) {
+	r, err := e.run(name)
+	if err != nil {
+		return nil, err
+	}
+	return judge.Slices(r.plan.Judge, r.judge), nil
 }
 
 // Rollouts returns the states of all rollouts, by name.

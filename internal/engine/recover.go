@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/judge"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/revision"
 	"sluice.dev/sluice/internal/rollout"
@@ -79,7 +80,7 @@ func (e *Engine) restore(o *Output, sr StoredRun) error {
 			continue
 		}
 		for _, n := range ev.Events[min(len(s.Events), len(ev.Events)):] { // the checkpoint holds the first of them
-			n.Apply(r.plan.Judge, r.judge)
+			n.Apply(r.judge)
 		}
 		s.Events, r.events = nil, nil
 		if err := e.apply(&replay, r, ev.Second); err != nil {
@@ -129,3 +130,14 @@ func CheckpointState(body []byte) (rollout.State, error) {
 
 // Epoch is the leadership's fencing number.
 func (e *Engine) Epoch() uint64 { return e.epoch }
+
+// CheckpointJudge returns the judge's state in a stored checkpoint, with what had reached it beside evidence and the last
+// second it had judged.
+func CheckpointJudge(body []byte) (second int64, state *judge.State, err error) {
+	s, err := unseal(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	state, err = judge.UnmarshalState(s.Judge)
+	return s.Second, state, err
+}

@@ -395,6 +395,10 @@ func (r *rig) kinds() []string {
 	return out
 }
 
+func silent(m *fake) { m.silent = true }
+
+func frozen(m *fake) { m.frozen = true }
+
 // fake is a member that answers at once what a good client would, and reports evidence each second.
 type fake struct {
 	hello  slp.Hello
@@ -407,12 +411,16 @@ type fake struct {
 	ready  *slp.Prepared
 }
 
-func (r *rig) join(component, class string) *fake {
+// join lets a member say hello; as changes it before.
+func (r *rig) join(component, class string, as ...func(*fake)) *fake {
 	r.t.Helper()
 	n := len(r.fleet)
 	m := &fake{
 		hello: slp.Hello{Instance: fmt.Sprint(component, "-", n), Boot: fmt.Sprint("boot", n), Component: component, Class: class, WMs: 500},
 		acked: map[string]uint64{},
+	}
+	for _, f := range as {
+		f(m)
 	}
 	r.fleet = append(r.fleet, m)
 	m.knock(r)

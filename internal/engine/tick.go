@@ -129,7 +129,7 @@ func (e *Engine) judge(o *Output, r *run, sec evidence.Second) error {
 // note lets something act on the judge that is no evidence; it is stored with the next second, so that replays know it.
 func (r *run) note(ev judge.Event) {
 	ev.After = r.second
-	ev.Apply(r.plan.Judge, r.judge)
+	ev.Apply(r.judge)
 	r.events = append(r.events, ev)
 }
 
@@ -153,7 +153,7 @@ func (e *Engine) apply(o *Output, r *run, sec evidence.Second) error {
 	r.second = sec.At
 	r.report = judge.Step(r.plan.Judge, r.judge, sec)
 	r.keep(sec)
-	return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &r.report, Observed: r.observed(sec)})
+	return e.feed(o, r, rollout.Event{Kind: rollout.Judged, Actor: "engine", Report: &r.report, Second: sec.At, Observed: r.observed(sec)})
 }
 
 // fresh bounds the age of an arm's last observation for a second to count as observed.

@@ -17,7 +17,7 @@ import (
 )
 
 // planOptions says what this version of the judge accepts.
-var planOptions = plan.Options{AllowAlwaysValid: false}
+var planOptions = plan.Options{AllowAlwaysValid: true}
 
 // FlagRow is one flag with where it lives.
 type FlagRow struct {
@@ -37,11 +37,12 @@ func (a *API) flags() {
 	huma.Register(a.huma, op("evaluate-flag", http.MethodPost, "/v1/flags/{key}/evaluate", "Evaluate a flag and say why", "flags"), a.evaluate)
 }
 
-type envInput struct {
+// EnvParam names the environment of a request.
+type EnvParam struct {
 	Env string `query:"env" maxLength:"128" doc:"environment; the default one when absent"`
 }
 
-func (a *API) envName(in envInput) string {
+func (a *API) envName(in EnvParam) string {
 	if in.Env == "" {
 		return a.cfg.DefaultEnv
 	}
@@ -66,7 +67,7 @@ type flagsOutput struct {
 	}
 }
 
-func (a *API) listFlags(ctx context.Context, in *envInput) (*flagsOutput, error) {
+func (a *API) listFlags(ctx context.Context, in *EnvParam) (*flagsOutput, error) {
 	env, err := a.environment(ctx, a.envName(*in), 0)
 	if err != nil {
 		return nil, a.fail(err)
@@ -87,7 +88,7 @@ func row(env revision.Env, key, scope string, raw json.RawMessage) FlagRow {
 }
 
 type flagInput struct {
-	envInput
+	EnvParam
 	Key string `path:"key" maxLength:"128"`
 	At  uint64 `query:"at" doc:"revision; the head when absent"`
 }
@@ -100,7 +101,7 @@ type flagOutput struct {
 }
 
 func (a *API) getFlag(ctx context.Context, in *flagInput) (*flagOutput, error) {
-	env, err := a.environment(ctx, a.envName(in.envInput), in.At)
+	env, err := a.environment(ctx, a.envName(in.EnvParam), in.At)
 	if err != nil {
 		return nil, a.fail(err)
 	}
@@ -114,7 +115,7 @@ func (a *API) getFlag(ctx context.Context, in *flagInput) (*flagOutput, error) {
 }
 
 type putFlagInput struct {
-	envInput
+	EnvParam
 	Key     string          `path:"key" maxLength:"128"`
 	IfMatch uint64          `query:"ifRevision" doc:"apply only to this revision"`
 	Reason  string          `query:"reason" maxLength:"1000"`
@@ -122,7 +123,7 @@ type putFlagInput struct {
 }
 
 func (a *API) putFlag(ctx context.Context, in *putFlagInput) (*flagOutput, error) {
-	return a.edit(ctx, a.envName(in.envInput), in.Key, policy.EditFlag, engine.Edit{
+	return a.edit(ctx, a.envName(in.EnvParam), in.Key, policy.EditFlag, engine.Edit{
 		Put: map[string]json.RawMessage{"flag/" + in.Key: in.Body}, IfHead: in.IfMatch, Reason: in.Reason})
 }
 
@@ -135,13 +136,13 @@ func (a *API) edit(ctx context.Context, env, key string, act policy.Action, e en
 	if err := a.cfg.Controller.Do(ctx, e); err != nil {
 		return nil, a.fail(err)
 	}
-	return a.getFlag(ctx, &flagInput{envInput: envInput{Env: env}, Key: key})
+	return a.getFlag(ctx, &flagInput{EnvParam: EnvParam{Env: env}, Key: key})
 }
 
 type emptyOutput struct{}
 
 func (a *API) deleteFlag(ctx context.Context, in *flagInput) (*emptyOutput, error) {
-	env := a.envName(in.envInput)
+	env := a.envName(in.EnvParam)
 	actor, err := a.allow(ctx, policy.EditFlag, env, in.Key)
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ func (a *API) deleteFlag(ctx context.Context, in *flagInput) (*emptyOutput, erro
 }
 
 type killInput struct {
-	envInput
+	EnvParam
 	Key  string `path:"key" maxLength:"128"`
 	Body ActBody
 }
@@ -169,7 +170,7 @@ func (a *API) killFlag(kill bool) func(context.Context, *killInput) (*flagOutput
 		} else {
 			e.Delete = []string{path}
 		}
-		return a.edit(ctx, a.envName(in.envInput), in.Key, policy.KillFlag, e)
+		return a.edit(ctx, a.envName(in.EnvParam), in.Key, policy.KillFlag, e)
 	}
 }
 
@@ -179,7 +180,7 @@ func (a *API) applyFlag(ctx context.Context, b ApplyBody) (*applyOutput, error) 
 	if spec == nil {
 		return nil, specProblem(findings)
 	}
-	env := a.envName(envInput{Env: spec.Environment})
+	env := a.envName(EnvParam{Env: spec.Environment})
 	actor, err := a.allow(ctx, policy.EditFlag, env, spec.Flag.Key)
 	if err != nil {
 		return nil, err
@@ -217,14 +218,14 @@ type Evaluated struct {
 }
 
 type evaluateInput struct {
-	envInput
+	EnvParam
 	Key  string `path:"key" maxLength:"128"`
 	Body EvaluateBody
 }
 type evaluateOutput struct{ Body Evaluated }
 
 func (a *API) evaluate(ctx context.Context, in *evaluateInput) (*evaluateOutput, error) {
-	env, err := a.environment(ctx, a.envName(in.envInput), in.Body.At)
+	env, err := a.environment(ctx, a.envName(in.EnvParam), in.Body.At)
 	if err != nil {
 		return nil, a.fail(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sluice.dev/sluice/internal/control"
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/judge"
 	"sluice.dev/sluice/internal/plan"
@@ -41,7 +42,8 @@ func view(st rollout.Status) RolloutView {
 	}}
 }
 
-type nameInput struct {
+// NameParam is the name in a path. It is exported because huma reads exported embedded structs only.
+type NameParam struct {
 	Name string `path:"name" maxLength:"128"`
 }
 
@@ -74,6 +76,8 @@ func (a *API) rollouts() {
 	huma.Register(a.huma, op("apply", http.MethodPost, "/v1/apply", "Submit a Rollout or a Flag", "rollouts"), a.apply)
 	huma.Register(a.huma, op("lint", http.MethodPost, "/v1/lint", "Check a Rollout spec", "rollouts"), a.lint)
 	huma.Register(a.huma, op("why", http.MethodGet, "/v1/rollouts/{name}/why", "Why the rollout stands where it stands", "rollouts"), a.why)
+	huma.Register(a.huma, op("slices", http.MethodGet, "/v1/rollouts/{name}/slices", "Worst segments and sources by evidence", "rollouts"), a.slices)
+	huma.Register(a.huma, op("replay", http.MethodGet, "/v1/rollouts/{name}/replay", "Judge the stored evidence again and compare", "rollouts"), a.replay)
 	huma.Register(a.huma, op("proof", http.MethodGet, "/v1/rollouts/{name}/proof", "Proof document for offline checking", "rollouts"), a.proof)
 	for verb, kind := range map[string]rollout.Kind{
 		"promote": rollout.Promote, "pause": rollout.PauseIt, "resume": rollout.Resume, "rollback": rollout.Rollback, "cancel": rollout.Cancel,
@@ -112,7 +116,7 @@ type rolloutOutput struct {
 	Body RolloutView
 }
 
-func (a *API) getRollout(ctx context.Context, in *nameInput) (*rolloutOutput, error) {
+func (a *API) getRollout(ctx context.Context, in *NameParam) (*rolloutOutput, error) {
 	st, err := a.status(ctx, in.Name)
 	if err != nil {
 		return nil, a.fail(err)
@@ -192,7 +196,7 @@ func (a *API) lint(_ context.Context, in *applyInput) (*lintOutput, error) {
 }
 
 type actInput struct {
-	nameInput
+	NameParam
 	Body ActBody
 }
 
@@ -210,7 +214,7 @@ func (a *API) act(kind rollout.Kind, action policy.Action) func(context.Context,
 		if err := a.cfg.Controller.Do(ctx, ev); err != nil {
 			return nil, a.fail(err)
 		}
-		return a.getRollout(ctx, &nameInput{Name: in.Name})
+		return a.getRollout(ctx, &NameParam{Name: in.Name})
 	}
 }
 
@@ -224,7 +228,7 @@ type WhyBody struct {
 
 type whyOutput struct{ Body WhyBody }
 
-func (a *API) why(ctx context.Context, in *nameInput) (*whyOutput, error) {
+func (a *API) why(ctx context.Context, in *NameParam) (*whyOutput, error) {
 	st, err := a.status(ctx, in.Name)
 	if err != nil {
 		return nil, a.fail(err)
@@ -242,7 +246,7 @@ type rawOutput struct {
 	Body        []byte
 }
 
-func (a *API) proof(ctx context.Context, in *nameInput) (*rawOutput, error) {
+func (a *API) proof(ctx context.Context, in *NameParam) (*rawOutput, error) {
 	if _, err := a.status(ctx, in.Name); err != nil {
 		return nil, a.fail(err)
 	}
@@ -251,4 +255,36 @@ func (a *API) proof(ctx context.Context, in *nameInput) (*rawOutput, error) {
 		return nil, a.fail(err)
 	}
 	return &rawOutput{ContentType: "application/json", Body: doc}, nil
+}
+
+// SlicesBody ranks what may be to blame.
+type SlicesBody struct {
+	Slices []judge.Slice `json:"slices" doc:"strongest evidence of harm first; identical slices are one"`
+	Lines  []string      `json:"lines" doc:"the slices in words"`
+}
+
+type slicesOutput struct{ Body SlicesBody }
+
+func (a *API) slices(ctx context.Context, in *NameParam) (*slicesOutput, error) {
+	out := &slicesOutput{Body: SlicesBody{Slices: []judge.Slice{}, Lines: []string{}}}
+	var list []judge.Slice
+	var err error
+	if rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { list, err = e.Slices(in.Name) }); rerr != nil {
+		return nil, a.fail(rerr)
+	}
+	for _, s := range list {
+		out.Body.Slices = append(out.Body.Slices, s)
+		out.Body.Lines = append(out.Body.Lines, judge.Sentence(s.Verdict))
+	}
+	return out, a.fail(err)
+}
+
+type replayOutput struct{ Body control.Replayed }
+
+func (a *API) replay(ctx context.Context, in *NameParam) (*replayOutput, error) {
+	if _, err := a.status(ctx, in.Name); err != nil {
+		return nil, a.fail(err)
+	}
+	r, err := control.Replay(ctx, a.cfg.Store, in.Name)
+	return &replayOutput{Body: r}, a.fail(err)
 }

@@ -52,6 +52,7 @@ type Event struct {
 	Revision uint64        `json:"revision,omitempty"` // open, committed, revoked
 	Digest   string        `json:"digest,omitempty"`   // open: before; armed: content; proven: proof; verified: after
 	Report   *judge.Report `json:"report,omitempty"`   // judged
+	Second   int64         `json:"second,omitempty"`   // judged: the stored second it was judged after; 0 for a hard trip on what had not closed
 	Observed time.Duration `json:"observed,omitempty"` // judged: fresh time seen from the arms that should have data
 	Member   string        `json:"member,omitempty"`   // refused
 	Code     string        `json:"code,omitempty"`     // refused

@@ -54,6 +54,7 @@ var house = map[string]room{
 	"internal/control":         {may: append([]string{"internal/store"}, pureTypes...)},
 	"internal/push":            {may: append([]string{"internal/control", "internal/ofrep"}, pureTypes...)},
 	"internal/httpapi":         {may: append([]string{"internal/control", "internal/report", "internal/store"}, pureTypes...)},
+	"internal/webui":           {},
 	"internal/client":          {},
 	"internal/app":             {may: slices.Concat([]string{"internal/control"}, adapters, pureTypes)},
 	"internal/demo":            {may: []string{"sdk", "sdk/flag", "internal/client", "internal/demo/flights"}},

@@ -13,7 +13,6 @@ import (
 	"sluice.dev/sluice/internal/app"
 	"sluice.dev/sluice/internal/client"
 	"sluice.dev/sluice/internal/demo"
-	"sluice.dev/sluice/internal/demo/flights"
 	"sluice.dev/sluice/internal/policy"
 )
 
@@ -43,7 +42,7 @@ func demoCmd(g *globals) *cobra.Command {
 }
 
 func (g *globals) demo(ctx context.Context, o demoOptions) (err error) {
-	fault, err := flights.ParseFault(o.fault)
+	fault, err := demo.ParseFault(o.fault)
 	if err != nil {
 		return exit(exitUsage, "error: --fault: %v", err)
 	}
@@ -120,7 +119,7 @@ func startDemoServer(ctx context.Context, dir string, o demoOptions) (*app.App, 
 	return a, nil
 }
 
-func (g *globals) runDemo(ctx context.Context, a *app.App, admin, dir string, o demoOptions, fault flights.Fault, tell func(string, ...any)) (demo.Result, error) {
+func (g *globals) runDemo(ctx context.Context, a *app.App, admin, dir string, o demoOptions, fault demo.Fault, tell func(string, ...any)) (demo.Result, error) {
 	c, err := client.New(a.URL(), admin)
 	if err != nil {
 		return demo.Result{}, err
@@ -160,9 +159,9 @@ func (g *globals) tellResult(r demo.Result, o demoOptions) error {
 }
 
 // demoCode: the story has one right end for each fault; another one is a failure of the demo.
-func demoCode(r demo.Result, fault flights.Fault) error {
+func demoCode(r demo.Result, fault demo.Fault) error {
 	want := "RolledBack"
-	if fault == flights.FaultNone {
+	if fault == demo.FaultNone {
 		want = "Completed"
 	}
 	switch {

@@ -35,6 +35,15 @@ func Spec() []byte { return spec }
 // FlagSpec returns the flag's specification.
 func FlagSpec() []byte { return flagSpec }
 
+// Fault is what goes wrong in the demo.
+type Fault = flights.Fault
+
+// FaultNone is a comparison of equals.
+const FaultNone = flights.FaultNone
+
+// ParseFault reads "none", "feed" or "latency"; the error lists them.
+func ParseFault(s string) (Fault, error) { return flights.ParseFault(s) }
+
 // Config says how to run the demo. The server is up already.
 type Config struct {
 	Client    *client.Client // with a token that may do everything
@@ -43,7 +52,7 @@ type Config struct {
 	Command   []string       // starts a component process; its configuration comes on standard input
 	Dir       string         // for files of the components and the proof
 	Seed      int64
-	Fault     flights.Fault
+	Fault     Fault
 	Tell      func(format string, args ...any) // one line of the story
 	ErrOutput io.Writer                        // of the component processes
 	Deadline  time.Duration                    // 0 means 60 s

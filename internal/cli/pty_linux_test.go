@@ -42,7 +42,7 @@ func cmdOnTerminal(ts *testscript.TestScript, neg bool, args []string) {
 		if i > 0 {
 			time.Sleep(300 * time.Millisecond)
 		}
-		_, err := control.WriteString(strings.ReplaceAll(keys, `\n`, "\n"))
+		_, err := control.WriteString(strings.NewReplacer(`\n`, "\n", `\r`, "\r", "^C", "\x03").Replace(keys))
 		ts.Check(err)
 	}
 	err = cmd.Wait()

@@ -23,8 +23,9 @@ type screen struct {
 	color bool // paint verdict marks and the word after them
 
 	rest    []byte // an incomplete character at the end of the last Write
+	raw     bool   // the terminal does not return the carriage by itself
 	painted bool   // inside a painted mark
-	word    bool   // the painted mark's word has begun
+	space   bool   // the last character was a space
 }
 
 func newScreen(w io.Writer) *screen { return &screen{w: w} }
@@ -35,14 +36,14 @@ func (s *screen) terminal() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width is the terminal's width in characters, 0 where there is none.
-func (s *screen) width() int {
+// size is the terminal's width and height in characters, 0 where there is none.
+func (s *screen) size() (width, height int) {
 	if f, ok := s.w.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			return w
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil {
+			return w, h
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 // marks are the shapes of verdicts and states with their colours (SGR parameters); a word always stands beside them.
@@ -96,23 +97,24 @@ func (s *screen) put(out *bytes.Buffer, r rune, broken bool) {
 	if s.color {
 		s.paint(out, r, sgr)
 	}
+	if r == '\n' && s.raw {
+		out.WriteByte('\r')
+	}
 	out.WriteRune(r)
 }
 
-// paint begins colour at a mark and ends it behind the word that follows.
+// paint begins colour at a mark and ends it where the cell ends: at two spaces, a tab, a line's end or another mark.
 func (s *screen) paint(out *bytes.Buffer, r rune, sgr string) {
-	space := r == ' ' || r == '\n' || r == '\t'
-	if s.painted && (r == '\n' || s.word && space) {
+	space := r == ' '
+	if s.painted && (r == '\n' || r == '\t' || sgr != "" || space && s.space) {
 		out.WriteString("\x1b[0m")
 		s.painted = false
 	}
-	switch {
-	case sgr != "" && !s.painted:
+	if sgr != "" {
 		out.WriteString("\x1b[" + sgr + "m")
-		s.painted, s.word = true, false
-	case s.painted && !space:
-		s.word = true
+		s.painted = true
 	}
+	s.space = space
 }
 
 func (s *screen) putJSON(out *bytes.Buffer, r rune, broken bool) {

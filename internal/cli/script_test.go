@@ -302,6 +302,7 @@ spec:
 	"quick.yaml":  quickSpec("quick", "1s"),
 	"slow.yaml":   quickSpec("slow", "10m"),
 	"second.yaml": quickSpec("second", "10m"),
+	"third.yaml":  quickSpec("third", "10m"),
 }
 
 // quickSpec is a rollout in two stages that passes within seconds, or stays in its first one.

@@ -51,19 +51,27 @@ func (g *Grants) Renew(q slp.Renew, now time.Time) (grant slp.Grant, ok bool) {
 	if b == nil {
 		return slp.Grant{}, false
 	}
-	b.Renewed = now
+	b.Renewed = newest(b.Renewed, now)
 	grant = slp.Grant{Boot: q.Boot, N: q.N, Epoch: g.view.Epoch, Head: g.view.Head, Floors: g.view.Floors, ServerNow: now.UnixMicro()}
 	for scope, ttl := range g.view.Leases {
 		if g.stopped[scope] {
 			continue
 		}
-		b.Granted[scope] = now
+		b.Granted[scope] = newest(b.Granted[scope], now)
 		if grant.Leases == nil {
 			grant.Leases = make(map[string]int64, len(g.view.Leases))
 		}
 		grant.Leases[scope] = ttl.Milliseconds()
 	}
 	return grant, true
+}
+
+// newest: of two renewals that are answered at once the one received first may come last, and takes nothing back.
+func newest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Stop ends granting of a scope, before the revoke's transaction begins.

@@ -20,6 +20,7 @@ import (
 	"sluice.dev/sluice/internal/policy"
 	"sluice.dev/sluice/internal/push"
 	"sluice.dev/sluice/internal/store"
+	"sluice.dev/sluice/internal/webui"
 )
 
 // DefaultEnv is the environment of a server that is told of none.
@@ -45,6 +46,7 @@ type App struct {
 	ctl    *control.Controller
 	push   *push.Server
 	tokens *httpapi.Tokens
+	api    *httpapi.API
 	keys   keys
 	http   *http.Server
 	ln     net.Listener
@@ -140,9 +142,10 @@ func (a *App) serve() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	a.push.Register(mux)
-	httpapi.New(mux, httpapi.Config{
+	a.api = httpapi.New(mux, httpapi.Config{
 		Controller: a.ctl, Store: a.store, Prover: a, Tokens: a.tokens, Version: a.cfg.Version, DefaultEnv: a.cfg.Envs[0], Log: a.cfg.Log,
 	})
+	mux.Handle("/", a.api.Snapshots(webui.Handler()))
 	guard := http.NewCrossOriginProtection()
 	a.http = &http.Server{
 		Handler:           guard.Handler(httpapi.Authenticate(a.tokens, mux)),
@@ -157,6 +160,15 @@ func (a *App) serve() {
 
 // URL is where the server answers.
 func (a *App) URL() string { return "http://" + a.ln.Addr().String() }
+
+// OneTimeLogin returns an address that signs one browser in as an admin, once, within a quarter of an hour. It is for the
+// terminal of whoever started the server, who holds its data anyway.
+func (a *App) OneTimeLogin() string {
+	return a.URL() + "/login?token=" + a.tokens.Sessions().OneTime(policy.Actor{Name: "session:terminal", Role: policy.Admin})
+}
+
+// Handler answers what the port answers, authentication included; measurements call it without sockets.
+func (a *App) Handler() http.Handler { return a.http.Handler }
 
 // AdminToken is the secret of the admin token, "" unless this start made it.
 func (a *App) AdminToken() string { return a.admin }
@@ -178,6 +190,9 @@ func (a *App) Stop(ctx context.Context) error {
 	var errs []error
 	if a.push != nil {
 		a.push.Close() // ends held streams, so that Shutdown need not wait for them
+	}
+	if a.api != nil {
+		a.api.Close()
 	}
 	if a.http != nil {
 		sctx, cancel := context.WithTimeout(ctx, 3*time.Second)

@@ -42,8 +42,10 @@ type Config struct {
 
 // API serves the operations.
 type API struct {
-	cfg  Config
-	huma huma.API
+	cfg    Config
+	huma   huma.API
+	stream *Stream
+	series seriesCache
 }
 
 // New registers the operations on mux and returns the API. Wrap the mux with Authenticate.
@@ -63,8 +65,15 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	a.rollouts()
 	a.flags()
 	a.people()
+	a.history()
+	a.stream = NewStream(cfg.Controller, cfg.Store)
+	mux.Handle("GET /v1/stream", a.stream)
+	a.signIn(mux)
 	return a
 }
+
+// Close ends the streams of changes, so that a server can shut down.
+func (a *API) Close() { a.stream.Close() }
 
 // OpenAPI returns the description as YAML; api/openapi.yaml is its snapshot.
 func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().YAML() }

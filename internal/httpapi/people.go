@@ -30,7 +30,7 @@ type componentsOutput struct {
 	}
 }
 
-func (a *API) components(ctx context.Context, in *envInput) (*componentsOutput, error) {
+func (a *API) components(ctx context.Context, in *EnvParam) (*componentsOutput, error) {
 	out := &componentsOutput{}
 	var err error
 	if rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { out.Body.Components, err = e.Components(a.envName(*in)) }); rerr != nil {

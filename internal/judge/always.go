@@ -311,7 +311,7 @@ func (g *Guardrail) detect() float64 {
 	return detectFactor * g.limit()
 }
 
-func (a *alwaysLane) verdict(g *Guardrail, _ evidence.Metric, clock int64, v *Verdict) {
+func (a *alwaysLane) verdict(g *Guardrail, m evidence.Metric, clock int64, v *Verdict) {
 	v.Rule, v.Bounded, v.Alpha, v.Level = string(AlwaysValid), true, a.Alpha, a.Level
 	v.Scale, v.Limit = scaleAbsolute, g.limit()
 	if g.WorseBy.Relative != 0 || g.usesHist() {
@@ -325,6 +325,9 @@ func (a *alwaysLane) verdict(g *Guardrail, _ evidence.Metric, clock int64, v *Ve
 	v.NBaseline, v.NExposed = e.NC, e.NT
 	if e.Known {
 		v.Baseline, v.Exposed, v.Effect = e.Baseline, e.Exposed, min(e.Effect, maxEffect)
+		if lowerIsWorse(g, m) {
+			v.Effect = -v.Effect
+		}
 	}
 	v.LogE, v.Phi, v.Detectable = a.Lane.LogE(), a.Lane.Phi(), a.Detectable
 	v.From, v.To = a.From, a.block.Second
@@ -388,28 +391,24 @@ func coarseGrid(g *Guardrail, m evidence.Metric) []float64 {
 	case g.WorseBy.Relative != 0 || g.WorseBy.Absolute == 0:
 		return withMargin(g.limit(), -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 5)
 	}
-	return withMargin(g.limit(), -0.1, -0.02, 0, 0.02, 0.1, 0.3)
+	return withMargin(g.limit(), 0, 0.005, 0.02, 0.1, 0.3)
 }
 
-// fineGrid serves the interval shown beside an alarm.
+// fineGrid serves the interval shown beside an alarm, which lies above no difference.
 func fineGrid(g *Guardrail, m evidence.Metric) []float64 {
 	var list []float64
 	switch {
-	case g.usesHist() && lowerIsWorse(g, m):
-		for x := -0.5; x < 0.95; x += 0.05 {
-			list = append(list, x)
+	case g.usesHist() && lowerIsWorse(g, m), !g.usesHist() && g.WorseBy.Relative == 0:
+		for i := range 38 {
+			list = append(list, 0.025*float64(i))
 		}
 	case g.usesHist():
-		for f := 0.7; f < 8; f *= 1.1 {
-			list = append(list, f-1)
-		}
-	case g.WorseBy.Relative != 0 || g.WorseBy.Absolute == 0:
-		for f := 0.5; f < 50; f *= 1.1 {
+		for f := 1.0; f < 8; f *= 1.08 {
 			list = append(list, f-1)
 		}
 	default:
-		for x := -0.5; x < 0.95; x += 0.025 {
-			list = append(list, x)
+		for f := 1.0; f < 50; f *= 1.08 {
+			list = append(list, f-1)
 		}
 	}
 	return withMargin(g.limit(), list...)

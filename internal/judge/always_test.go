@@ -90,7 +90,10 @@ func (w *traffic) second(sec int64) evidence.Second {
 			c := cell(hists, cellKey{arm, v}, true)
 			countUnit(c, bucket, false)
 			c.Hist.Add(x)
-			if arm == 1 {
+			if arm == 0 {
+				i := slices.IndexFunc(c.Buckets, func(u evidence.UnitBucket) bool { return u.K == bucket })
+				c.Buckets[i].Sum += evidence.Score(5, evidence.Index(5, x))
+			} else {
 				addBin(c, bucket, evidence.Index(5, x))
 			}
 		}
@@ -316,5 +319,235 @@ func TestALaneComputedAgainIsTheLane(t *testing.T) {
 	}
 	if sum > 1+1e-12 {
 		t.Errorf("weights add up to %v", sum)
+	}
+}
+
+func TestAlwaysValidNeverPassesWithoutData(t *testing.T) {
+	good := func() *traffic {
+		return &traffic{rng: seeded(11), perSec: 400, exposure: 50_000, bad: func(int64, int, int) float64 { return 0.02 }}
+	}
+	for _, tt := range []struct {
+		name string
+		make func(w *traffic, sec int64) evidence.Second
+		pass bool
+	}{
+		{"data", func(w *traffic, sec int64) evidence.Second { return w.second(sec) }, true},
+		{"nothing", func(_ *traffic, sec int64) evidence.Second { return closed(sec) }, false},
+		{"little", func(w *traffic, sec int64) evidence.Second { w.perSec = 2; return w.second(sec) }, false},
+		{"one arm", func(w *traffic, sec int64) evidence.Second { w.exposure = evidence.MaxExposure; return w.second(sec) }, false},
+		{"half of the members", func(w *traffic, sec int64) evidence.Second { s := w.second(sec); s.Through = 1; return s }, false},
+		{"gaps", func(w *traffic, sec int64) evidence.Second { s := w.second(sec); s.Gap = true; return s }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := alwaysConfig(alwaysErrors())
+			s, w := judged(cfg), good()
+			Enter(s, 0, 50_000, "general")
+			passed := false
+			for i := range int64(200) {
+				rep := Step(cfg, s, tt.make(w, start+i))
+				passed = passed || rep.Result == Pass
+				if rep.Result == Pass && !rep.Powered {
+					t.Fatal("passed without power")
+				}
+			}
+			if passed != tt.pass {
+				t.Errorf("passed %v: %+v", passed, s.report(cfg).Verdicts[0])
+			}
+		})
+	}
+}
+
+// A pass is powered by what was seen of the present cohort; the evidence against it goes on.
+func TestAnotherCohortNeedsPowerOfItsOwn(t *testing.T) {
+	cfg := alwaysConfig(alwaysErrors())
+	s := New(cfg, testMetrics)
+	Enter(s, 0, 50_000, "staff")
+	w := &traffic{rng: seeded(12), perSec: 400, exposure: 50_000, bad: func(int64, int, int) float64 { return 0.02 }}
+	cohort := func(name string, sec evidence.Second) evidence.Second {
+		for i := range sec.Blocks {
+			sec.Blocks[i].Cohort = name
+		}
+		return sec
+	}
+	var rep Report
+	for i := range int64(200) {
+		rep = Step(cfg, s, cohort("staff", w.second(start+i)))
+	}
+	if rep.Result != Pass || rep.Verdicts[0].Detectable == nil {
+		t.Fatalf("the first cohort: %s", Sentence(rep.Verdicts[0]))
+	}
+	before := s.Rails[0].Lanes[0].Always.Lane.Blocks()
+	Enter(s, 1, 50_000, "staff") // another stage of the same cohort keeps it
+	if rep = Step(cfg, s, cohort("staff", w.second(start+200))); rep.Result != Pass {
+		t.Errorf("another stage: %s", Sentence(rep.Verdicts[0]))
+	}
+	Enter(s, 2, 50_000, "general")
+	if rep = Step(cfg, s, cohort("general", w.second(start+201))); rep.Result != Inconclusive || !rep.Clean && rep.Verdicts[0].NExposed == 0 {
+		t.Errorf("another cohort: %s", Sentence(rep.Verdicts[0]))
+	}
+	for i := range int64(200) {
+		rep = Step(cfg, s, cohort("general", w.second(start+202+i)))
+	}
+	if rep.Result != Pass {
+		t.Errorf("another cohort, later: %s", Sentence(rep.Verdicts[0]))
+	}
+	if after := s.Rails[0].Lanes[0].Always.Lane.Blocks(); after != before+202 {
+		t.Errorf("the lane went from %d to %d blocks", before, after)
+	}
+}
+
+// Weights are given before a lane sees anything, and never add up to more than all.
+func TestWeights(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		values []Value
+		rates  func(value int) int // second in which a value is first seen
+		want   map[string]float64
+	}{
+		{"listed", []Value{{evidence.DimSource, "origin=A"}, {evidence.DimSource, "origin=B"}}, func(int) int { return 0 },
+			map[string]float64{"": 0.5, "origin=A": 0.25, "origin=B": 0.25}},
+		{"open, all at once", nil, func(int) int { return 0 },
+			map[string]float64{"": 0.5, "origin=A": 0.15, "origin=B": 0.15, "origin=C": 0.15}},
+		{"open, one later", nil, func(v int) int { return v / 2 * 5 },
+			map[string]float64{"": 0.5, "origin=A": 0.225, "origin=B": 0.225, "origin=C": 0.025}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := alwaysErrors()
+			g.Segments, g.Values = true, tt.values
+			cfg := alwaysConfig(g)
+			s := judged(cfg)
+			for i := range 12 {
+				base, exp := errorBlock(start+int64(i), evidence.ArmBaseline, 90, 1), errorBlock(start+int64(i), evidence.ArmExposed, 30, 1)
+				for v := range 3 {
+					if i >= tt.rates(v) {
+						name := fmt.Sprintf("origin=%c", 'A'+v)
+						base.Cells = append(base.Cells, evidence.Cell{Dim: evidence.DimSource, Value: name, N: 30, Buckets: spread(30, 0)})
+						exp.Cells = append(exp.Cells, evidence.Cell{Dim: evidence.DimSource, Value: name, N: 10, Buckets: spread(10, 0)})
+					}
+				}
+				Step(cfg, s, closed(start+int64(i), base, exp))
+			}
+			got := map[string]float64{}
+			for _, c := range s.contenders(cfg) {
+				got[c.Value] = math.Round(c.Weight*1e9) / 1e9
+			}
+			if fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			for _, l := range s.Rails[0].Lanes[1:] {
+				if a := l.Always; tt.values == nil && a.From != l.Since+1 {
+					t.Errorf("%s was seen in second %d and begins with %d", l.Value, l.Since-start, a.From-start)
+				}
+			}
+		})
+	}
+}
+
+func TestAnAlarmNamesEachActionsOwnLane(t *testing.T) {
+	bad, signal := alwaysErrors(), alwaysErrors()
+	signal.Name, signal.Role, signal.OnBreach = "signal", "signal", ActPause
+	signal.Metric, bad.Metric = "x", "y"
+	cfg := alwaysConfig(signal, bad)
+	metrics := map[string]evidence.Metric{"x": {Kind: evidence.KindProportion}, "y": {Kind: evidence.KindProportion}}
+	s := New(cfg, metrics)
+	Enter(s, 0, 25_000, "general")
+	rates := map[string]float64{"x": 0.02, "y": 0.02}
+	rng := seeded(13)
+	var rep Report
+	for i := range int64(300) {
+		if i == 60 {
+			rates["x"] = 0.5 // pauses
+		}
+		if i == 120 {
+			rates["y"] = 0.5 // rolls back, although the signal has more evidence
+		}
+		var sec evidence.Second
+		for _, m := range []string{"x", "y"} {
+			w := &traffic{rng: rng, perSec: 50, exposure: 25_000, bad: func(_ int64, arm, _ int) float64 {
+				if arm == exposed {
+					return rates[m]
+				}
+				return 0.02
+			}}
+			one := w.second(start + i)
+			for j := range one.Blocks {
+				one.Blocks[j].Metric = m
+			}
+			sec.Blocks = append(sec.Blocks, one.Blocks...)
+		}
+		sec.At, sec.Through, sec.Members = start+i, 1, 1
+		evidence.SortBlocks(sec.Blocks)
+		rep = Step(cfg, s, sec)
+		switch {
+		case i < 60 && rep.Action != "", i >= 60 && i < 120 && rep.Action == ActRollback:
+			t.Fatalf("second %d: %s", i, rep.Action)
+		case i == 119 && (rep.Action != ActPause || rep.Decider.Guardrail != "signal"):
+			t.Fatalf("second %d: %q", i, rep.Action)
+		case rep.Action == ActRollback:
+			if rep.Decider.Guardrail != "errors" || i > 160 {
+				t.Fatalf("second %d: %s", i, Sentence(*rep.Decider))
+			}
+			return
+		}
+	}
+	t.Error("the guardrail did not roll back")
+}
+
+func TestEveryStatisticFindsItsHarm(t *testing.T) {
+	for _, tt := range []struct {
+		name, metric, stat string
+		margin             Margin
+		values             [2]float64 // middle of the values by arm
+		share              [2]float64 // of bad requests by arm
+		want               Result
+	}{
+		{"share, relative", evidence.MetricError, statProportion, Margin{Relative: 0.5}, [2]float64{1, 1}, [2]float64{0.02, 0.2}, Fail},
+		{"share, absolute", evidence.MetricError, statProportion, Margin{Absolute: 0.05}, [2]float64{1, 1}, [2]float64{0.02, 0.2}, Fail},
+		{"share, within the margin", evidence.MetricError, statProportion, Margin{Absolute: 0.05}, [2]float64{1, 1}, [2]float64{0.02, 0.06}, Pass},
+		{"slower", "latency", statDistribution, Margin{Relative: 0.1}, [2]float64{20, 40}, [2]float64{}, Fail},
+		{"faster is no harm", "latency", statDistribution, Margin{Relative: 0.1}, [2]float64{20, 10}, [2]float64{}, Pass},
+		{"slower at the tail", "latency", "p99", Margin{Relative: 0.1}, [2]float64{20, 60}, [2]float64{}, Fail},
+		{"a lower score", "score", statDistribution, Margin{Relative: 0.1}, [2]float64{0.8, 0.4}, [2]float64{}, Fail},
+		{"a higher score is no harm", "score", statDistribution, Margin{Relative: 0.1}, [2]float64{0.4, 0.8}, [2]float64{}, Pass},
+		{"a lower score, low end", "score", "p99", Margin{Relative: 0.1}, [2]float64{0.8, 0.2}, [2]float64{}, Fail},
+		{"nothing that can be judged", "latency", "p50", Margin{Relative: 0.1}, [2]float64{20, 40}, [2]float64{}, Inconclusive},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := alwaysErrors()
+			g.Metric, g.Stat, g.WorseBy = tt.metric, tt.stat, tt.margin
+			cfg := alwaysConfig(g)
+			s, k := judged(cfg), &kept{}
+			Remember(s, k.between)
+			Enter(s, 0, 25_000, "general")
+			w := &traffic{rng: seeded(14), perSec: 100, exposure: 25_000, bad: func(_ int64, arm, _ int) float64 { return tt.share[arm] },
+				latency: func(_ int64, arm, _ int) float64 { return math.Log(tt.values[arm]) }}
+			var rep Report
+			for i := range int64(60) {
+				sec := w.second(start + i)
+				for j := range sec.Blocks {
+					if b := &sec.Blocks[j]; b.Metric == "latency" {
+						b.Metric = tt.metric
+					}
+				}
+				if tt.metric == evidence.MetricError {
+					sec.Blocks = slices.DeleteFunc(sec.Blocks, func(b evidence.Block) bool { return b.Hist != nil })
+				}
+				rep = Step(cfg, s, sec)
+				k.secs = append(k.secs, sec)
+				if rep.Result == Fail {
+					break
+				}
+			}
+			v := rep.Verdicts[0]
+			if rep.Result != tt.want {
+				t.Fatalf("got %s: %s", rep.Result, Sentence(v))
+			}
+			if rep.Result == Fail && (v.Lower == nil || *v.Lower < g.limit()-1e-9 || v.Effect < *v.Lower) {
+				t.Errorf("effect %v, lower %v: %s", v.Effect, v.Lower, Sentence(v))
+			}
+			if tt.stat == "p50" && (rep.Clean || !strings.Contains(v.Detail, "cannot be judged")) {
+				t.Errorf("%s", Sentence(v))
+			}
+		})
 	}
 }

@@ -171,6 +171,9 @@ func TestFlights(t *testing.T) {
 		set   flightSetting
 		seeds int64
 	}{{demoSetting, 40}, {open, 10}} {
+		if raceEnabled {
+			tt.seeds = 2
+		}
 		for seed := int64(1); seed <= tt.seeds; seed++ {
 			r := faulty.fly(t, tt.set, seed)
 			if d := r.decider; d.Value != "origin="+flights.FaultFeedOrigin || d.Result != Fail || r.seconds <= 0 {

@@ -507,7 +507,18 @@ func FuzzUnmarshalState(f *testing.F) {
 		play(s, i)
 	}
 	f.Add(must(MarshalState(s)))
+	always, world := rich()
+	s = New(always, testMetrics)
+	Enter(s, 0, 5000, "general")
+	for i := range int64(3) {
+		world.exposure = 5000
+		Step(always, s, world.second(start+i))
+	}
+	NoteLate(s, []LateCount{{Metric: "latency", Arm: evidence.ArmExposed, N: 3}})
+	NoteBoot(s, BootNote{At: start, Component: "host", Instances: 3, Lapsed: 1})
+	f.Add(must(MarshalState(s)))
 	f.Add([]byte(`{"format":1,"rails":[{"lanes":[]}]}`))
+	f.Add([]byte(`{"format":1,"silence":{},"late":{"x":{}},"components":{"x":null}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := UnmarshalState(b)

@@ -118,6 +118,9 @@ func (l *lane) rule() rule {
 	return nil
 }
 
+// judged is false for a lane that nothing can judge.
+func (l *lane) judged() bool { return l.Always == nil || l.Always.Fault == "" }
+
 func (l *lane) compare(dim, value string) int {
 	return cmp.Or(cmp.Compare(dimRank(l.Dim), dimRank(dim)), cmp.Compare(l.Value, value))
 }

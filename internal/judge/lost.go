@@ -18,9 +18,9 @@ const (
 	lostWithin = 60   // seconds after a commit in which losses trip by themselves
 	lostShare  = 0.05 // of a component's instances
 	lostLeast  = 2    // instances, where there are more than one
-	lostMargin = 1.0  // rate: twice as many losses as in the hour before are tolerated
+	lostMargin = 2.0  // times the rate of the hour before is tolerated
 	pastBin    = 10   // seconds
-	pastBins   = 360  // an hour
+	pastBins   = 360  // an hour of them
 )
 
 // BootNote is what one component's instances did in one second. Of the controller's own absence it says nothing: such
@@ -36,19 +36,16 @@ type BootNote struct {
 }
 
 // bootsWatch looks after one component: losses shortly after a commit trip at once; a rate of losses and new boots per
-// instance-second above twice that of the hour before the rollout trips by an e-process on counts.
+// instance-second above twice that of the hour before the rollout trips by the evidence of stat.PastLogE.
 type bootsWatch struct {
 	Instances   int        `json:"instances"`
 	SinceCommit int64      `json:"sinceCommit"`
 	Lost        int        `json:"lost"`           // since the newest commit, within its first minute
-	Past        []bootsBin `json:"past,omitempty"` // before the rollout, oldest first; taken from the end
-	Bin         bootsBin   `json:"bin"`
-	Open        int64      `json:"open"` // seconds in Bin
-	Lane        *stat.Lane `json:"lane,omitempty"`
+	Past        []bootsBin `json:"past,omitempty"` // before the rollout, oldest first, the last may be filling
+	Open        int64      `json:"open,omitempty"` // seconds in the last
+	Now         bootsBin   `json:"now"`            // of the rollout
 	Tripped     string     `json:"tripped,omitempty"`
 	At          int64      `json:"at"`
-	Take        int        `json:"take,omitempty"` // of Past for one stretch of the rollout
-	Events      uint64     `json:"events,omitempty"`
 }
 
 // bootsBin are instance-seconds and the losses and new boots in them.
@@ -59,8 +56,9 @@ type bootsBin struct {
 
 func (b *bootsBin) add(o bootsBin) { b.N, b.Y = b.N+o.N, b.Y+o.Y }
 
-// NoteBoot takes one second of one component. Before the first Enter it teaches what is usual; later it is judged.
-func NoteBoot(cfg Config, s *State, n BootNote) {
+// NoteBoot takes one second of one component. Before the first Enter it teaches what is usual; later it is judged. The losses of
+// one component are taken as independent of each other; where one cause takes many, the margin is all there is.
+func NoteBoot(s *State, n BootNote) {
 	if s.Components == nil {
 		s.Components = map[string]*bootsWatch{}
 	}
@@ -76,26 +74,35 @@ func NoteBoot(cfg Config, s *State, n BootNote) {
 	if n.ControllerAway || n.Instances <= 0 {
 		return
 	}
-	w.Bin.add(bootsBin{uint64(n.Instances), uint64(max(n.Lapsed, 0) + max(n.Fresh, 0))})
-	w.Open++
+	w.At = n.At
+	second := bootsBin{uint64(n.Instances), uint64(max(n.Lapsed, 0) + max(n.Fresh, 0))}
 	if s.Stage < 0 {
-		w.teach()
+		w.teach(second)
 		return
 	}
-	w.At = n.At
+	w.Now.add(second)
 	w.trip(&n)
-	w.rate(cfg, s, n.At)
 }
 
-func (w *bootsWatch) teach() {
-	if w.Open < pastBin {
-		return
+// teach keeps the last hour.
+func (w *bootsWatch) teach(second bootsBin) {
+	if w.Open == 0 || w.Open == pastBin {
+		w.Past, w.Open = append(w.Past, bootsBin{}), 0
 	}
-	w.Past = append(w.Past, w.Bin)
-	w.Bin, w.Open = bootsBin{}, 0
+	w.Open++
+	w.Past[len(w.Past)-1].add(second)
 	if extra := len(w.Past) - pastBins; extra > 0 {
 		w.Past = slices.Delete(w.Past, 0, extra)
 	}
+}
+
+// logE is the evidence that losses have become more than twice as frequent; 0 without a past.
+func (w *bootsWatch) logE() float64 {
+	var past bootsBin
+	for _, b := range w.Past {
+		past.add(b)
+	}
+	return stat.PastLogE(past.Y, float64(past.N), w.Now.Y, float64(w.Now.N), lostMargin)
 }
 
 // trip counts the instances lost in the first minute after a commit.
@@ -113,53 +120,12 @@ func (w *bootsWatch) trip(n *BootNote) {
 	}
 }
 
-// rate compares stretches of the rollout with stretches of the hour before. Each of those is used once, and how many serve one
-// stretch follows from the declared bakes, so that the hour lasts for all of them.
-func (w *bootsWatch) rate(cfg Config, s *State, at int64) {
-	bakes := int64(max(cfg.Bakes, 1))
-	length := max(pastBin, (bakes+pastBins-1)/pastBins)
-	if w.Open < length {
-		return
-	}
-	now := w.Bin
-	w.Bin, w.Open = bootsBin{}, 0
-	if w.Lane == nil {
-		if len(w.Past) == 0 {
-			return
-		}
-		w.Lane = countLane(cfg, (bakes+length-1)/length)
-		w.Take = int(max(1, int64(len(w.Past))*length/bakes))
-	}
-	take := min(len(w.Past), w.Take)
-	if take == 0 {
-		return // the rollout has lasted longer than declared: the hour is used up
-	}
-	var past bootsBin
-	for _, b := range w.Past[len(w.Past)-take:] {
-		past.add(b)
-	}
-	w.Past = w.Past[:len(w.Past)-take]
-	w.Events += now.Y
-	w.Lane.Step(stat.Block{Second: at, Stage: s.Stage, Strata: []stat.Stratum{{
-		Exposed: stat.Arm{N: now.Y}, Baseline: stat.Arm{N: past.Y}, Share: float64(now.N) / float64(now.N+past.N),
-	}}})
-}
-
-func countLane(cfg Config, blocks int64) *stat.Lane {
-	l, err := stat.NewLane(stat.LaneConfig{
-		Kind: stat.Count, Margin: stat.Margin{Relative: lostMargin}, Blocks: blocks, Stages: max(cfg.Stages, 0),
-	})
-	if err != nil {
-		panic("judge: " + err.Error())
-	}
-	return l
-}
-
 // lostVerdicts are the verdicts of the components that are lost.
 func (s *State) lostVerdicts() []Verdict {
 	var out []Verdict
 	for _, name := range slices.Sorted(maps.Keys(s.Components)) {
 		w := s.Components[name]
+		logE := w.logE()
 		v := Verdict{
 			Lane: Lane{Guardrail: RuleLost, Dim: evidence.DimTotal, Value: name}, Result: Fail, Rule: RuleLost, Action: ActRollback,
 			Scale: scaleValue, From: max(w.At-lostWithin+1, 1), To: w.At,
@@ -168,10 +134,10 @@ func (s *State) lostVerdicts() []Verdict {
 		case w.Tripped != "":
 			v.Exposed, v.NExposed, v.Detail = float64(w.Lost), uint64(w.Instances), w.Tripped
 			v.Effect = v.Exposed
-		case w.Lane != nil && w.Lane.LogE() >= watchLevel:
-			v.From, v.LogE, v.Level = s.Chain.From, w.Lane.LogE(), watchLevel
-			v.Exposed, v.NExposed, v.Effect = float64(w.Events), uint64(w.Instances), float64(w.Events)
-			v.Detail = fmt.Sprintf("%d losses and new boots since the rollout began, more than twice the rate of the hour before", w.Events)
+		case logE >= watchLevel:
+			v.From, v.LogE, v.Level = s.Chain.From, logE, watchLevel
+			v.Exposed, v.NExposed, v.Effect = float64(w.Now.Y), uint64(w.Instances), float64(w.Now.Y)
+			v.Detail = fmt.Sprintf("%d losses and new boots since the rollout began, more than twice the rate of the hour before", w.Now.Y)
 		default:
 			continue
 		}

@@ -30,13 +30,13 @@ type ProviderFault struct {
 }
 
 // Apply lets the event act on the state.
-func (e Event) Apply(cfg Config, s *State) {
+func (e Event) Apply(s *State) {
 	if e.Enter != nil {
 		Enter(s, e.Enter.Stage, e.Enter.Exposure, e.Enter.Cohort)
 	}
 	NoteLate(s, e.Late)
 	if e.Boot != nil {
-		NoteBoot(cfg, s, *e.Boot)
+		NoteBoot(s, *e.Boot)
 	}
 	if e.Provider != nil {
 		Provider(s, e.Provider.Guardrail, e.Provider.Fault)
@@ -52,13 +52,13 @@ func Replay(cfg Config, metrics map[string]evidence.Metric, secs []evidence.Seco
 	reports := make([]Report, 0, len(secs))
 	for i := range secs {
 		for len(events) > 0 && events[0].After < secs[i].At {
-			events[0].Apply(cfg, s)
+			events[0].Apply(s)
 			events = events[1:]
 		}
 		reports = append(reports, Step(cfg, s, secs[i]))
 	}
 	for _, e := range events {
-		e.Apply(cfg, s)
+		e.Apply(s)
 	}
 	return reports, s
 }

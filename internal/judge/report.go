@@ -27,7 +27,7 @@ func (s *State) report(cfg Config) Report {
 			v := r.verdict(s, g, l)
 			rep.Verdicts = append(rep.Verdicts, v)
 			rep.note(g, v)
-			clean = clean && v.Breached == 0 && (v.Result == Pass || v.Result == Inconclusive)
+			clean = clean && v.Breached == 0 && (v.Result == Pass || v.Result == Inconclusive) && l.judged() && s.unreliable(g.Metric) == ""
 			if j == 0 && g.mandatory() {
 				mandatory++
 				clean = clean && g.limited() && r.Arms[baseline].Seen && r.Arms[exposed].Seen

@@ -47,13 +47,14 @@ func (v Verdict) always() string {
 	if v.Stat == statDistribution {
 		seen = fmt.Sprintf("%s at median exposed against %s baseline", v.amount(v.Exposed), v.amount(v.Baseline))
 	}
-	switch {
+	way := v.way()
+	switch limit := v.change(way*v.Limit, -1); {
 	case v.Lower != nil && v.Result == Fail:
-		seen += fmt.Sprintf(" (worse by at least %s, limit %s)", v.change(*v.Lower, -1), v.change(v.Limit, -1))
+		seen += fmt.Sprintf(" (worse by at least %s, limit %s)", v.change(way**v.Lower, -1), limit)
 	case v.Upper != nil && v.Result != Fail:
-		seen += fmt.Sprintf(" (worse by less than %s, limit %s)", v.change(*v.Upper, -1), v.change(v.Limit, -1))
+		seen += fmt.Sprintf(" (worse by less than %s, limit %s)", v.change(way**v.Upper, -1), limit)
 	default:
-		seen += fmt.Sprintf(" (%s, limit %s)", v.change(v.Effect, 1), v.change(v.Limit, -1))
+		seen += fmt.Sprintf(" (%s, limit %s)", v.change(way*v.Effect, 1), limit)
 	}
 	if v.Detail != "" {
 		seen += ", " + v.Detail
@@ -82,12 +83,17 @@ func (v Verdict) body() string {
 	if v.Scale == scaleValue {
 		return fmt.Sprintf("%s exposed, limit %s%s", v.amount(v.Exposed), v.amount(v.Limit), looks)
 	}
-	way := 1.0
-	if v.Effect != 0 && (v.Effect > 0) == (v.Exposed < v.Baseline) {
-		way = -1 // a fall is the harm: write it as one
-	}
+	way := v.way()
 	return fmt.Sprintf("%s exposed against %s baseline, %s, limit %s%s",
 		v.amount(v.Exposed), v.amount(v.Baseline), v.change(way*v.Effect, 1), v.change(way*v.Limit, -1), looks)
+}
+
+// way is -1 where a fall is the harm, which is then written as one.
+func (v Verdict) way() float64 {
+	if v.Effect != 0 && (v.Effect > 0) == (v.Exposed < v.Baseline) {
+		return -1
+	}
+	return 1
 }
 
 // looks says how many breached of those there are, and how many there must be.

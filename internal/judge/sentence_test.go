@@ -47,6 +47,29 @@ func TestSentence(t *testing.T) {
 			Verdict{Lane: Lane{"errors", "total", ""}, Result: Error, Detail: "query timed out"},
 			"errors: the provider answered with an error: query timed out",
 		},
+		{
+			Verdict{Lane: lax, Result: Fail, Rule: string(AlwaysValid), Stat: statProportion, Baseline: 0.121, Exposed: 0.59, Effect: 3.88, Lower: ptr(1.5), Limit: 0.2,
+				Scale: scaleRelative, NBaseline: 210, NExposed: 33, Alpha: 0.01},
+			"off-by-30 for origin=LAX: 59.0 % exposed against 12.1 % baseline (worse by at least +150 %, limit +20 %), always-valid, false-alarm bound 1 % per rollout; n 33/210",
+		},
+		{
+			Verdict{Lane: Lane{"read", "total", ""}, Result: Pass, Rule: string(AlwaysValid), Stat: "p99", Baseline: 12.5, Exposed: 12, Effect: -0.04, Upper: ptr(0.2), Limit: 0.05,
+				Scale: scaleRelative, NBaseline: 9000, NExposed: 1000, Alpha: 0.005, Detail: "proved not to be worse than the limit"},
+			"read: 12 exposed against 12.5 baseline (worse by less than +20 %, limit +5 %), proved not to be worse than the limit, always-valid, false-alarm bound 0.5 % per rollout; n 1000/9000",
+		},
+		{
+			Verdict{Lane: Lane{"score", "total", ""}, Result: Fail, Rule: string(AlwaysValid), Stat: statDistribution, Baseline: 4, Exposed: 3, Effect: 0.25, Lower: ptr(0.15), Limit: 0.1,
+				Scale: scaleRelative, NExposed: 300, NBaseline: 300, Alpha: 0.01},
+			"score: 3 at median exposed against 4 baseline (worse by at least -15 %, limit -10 %), always-valid, false-alarm bound 1 % per rollout; n 300/300",
+		},
+		{
+			Verdict{Lane: Lane{"errors", "total", ""}, Result: Inconclusive, Rule: string(AlwaysValid), NExposed: 0, NBaseline: 40, Alpha: 0.01, Detail: "collecting: both arms are needed"},
+			"errors: collecting: both arms are needed (n 0/40 so far)",
+		},
+		{
+			Verdict{Lane: Lane{RuleLost, "total", "host"}, Result: Fail, Rule: RuleLost, Detail: "6 of 100 instances lost within 60 s of the commit, 5 are too many"},
+			"component-lost host: 6 of 100 instances lost within 60 s of the commit, 5 are too many; a count, not error-bounded by the rollout's alpha",
+		},
 	} {
 		if got := Sentence(tt.v); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -23,6 +24,13 @@ var silenceMargin = stat.Margin{Relative: 0.5, Absolute: 0.002}
 // arms' units are drawn from the same requests, so what is lost must be equal; shares of traffic prove nothing.
 type silenceWatch struct {
 	Lane *stat.Lane `json:"lane"`
+}
+
+func (w *silenceWatch) check() error {
+	if w != nil && w.Lane == nil {
+		return errors.New("the watch for silence has no lane")
+	}
+	return nil
 }
 
 // watch takes a second into the watches that belong to no guardrail.

@@ -158,6 +158,19 @@ func (s *State) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("decode judge state: guardrail %d mixes rules", i)
 		}
 	}
+	if err := n.Silence.check(); err != nil {
+		return fmt.Errorf("decode judge state: %w", err)
+	}
+	for metric, w := range n.Late {
+		if w == nil || (w.Lanes[0] == nil) != (w.Lanes[1] == nil) {
+			return fmt.Errorf("decode judge state: the watch for late observations of %q is not whole", metric)
+		}
+	}
+	for name, w := range n.Components {
+		if w == nil || (w.Open != 0 && len(w.Past) == 0) {
+			return fmt.Errorf("decode judge state: the watch of component %q is not whole", name)
+		}
+	}
 	*s = State(n)
 	return nil
 }

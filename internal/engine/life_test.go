@@ -407,8 +407,14 @@ func TestArmingWaits(t *testing.T) {
 	}
 	r.join("checkout", slp.ClassReader)
 	r.advance(2 * time.Second)
+	if s := r.state(); s.Sub != rollout.Arming {
+		t.Errorf("%s/%s with one of two prepared: nobody is exposed before all are", s.Phase, s.Sub)
+	}
+	r.fleet[1].silent = false
+	r.join("checkout", slp.ClassReader) // whoever joins makes all hear of the content again
+	r.advance(2 * time.Second)
 	if s := r.state(); s.Revision == 0 {
-		t.Errorf("still %s/%s with one of two prepared after the patience", s.Phase, s.Sub)
+		t.Errorf("still %s/%s although all hold the content", s.Phase, s.Sub)
 	}
 }
 
@@ -416,7 +422,7 @@ func TestArmingWaits(t *testing.T) {
 func TestLaggardsDoNotHoldAStage(t *testing.T) {
 	r := started(t)
 	r.until(rollout.Progressing, rollout.Baking, 10*time.Second)
-	r.fleet[1].silent = true
+	r.fleet[1].lags = true
 	for r.state().Stage == 0 {
 		r.advance(500 * time.Millisecond)
 	}

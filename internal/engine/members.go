@@ -127,8 +127,8 @@ func (e *Engine) acked(env *environment, a Acked) error {
 	return nil
 }
 
-// commitPatience bounds how long a stage waits for members to switch, and how long arming waits before it says who is
-// missing: a silent member never blocks, it serves the baseline until it has caught up.
+// commitPatience bounds how long a stage waits for members to switch: one that lags does not hold it, because it serves
+// the baseline or the stage before until it has caught up, and is left out of the comparison.
 const commitPatience = 10 * time.Second
 
 // barriers looks at everything that members' answers or time can complete, and feeds what follows.
@@ -166,7 +166,11 @@ func (e *Engine) arming(env *environment, r *run) (a fleet.Arming, digest string
 	for _, m := range r.plan.Bundle {
 		components = append(components, m.Component)
 	}
-	return env.fleet.Arm(r.plan.Name, p.Digest, r.plan.Rollback.LeaseTTL, components, e.now), p.Digest, nil
+	share := fleet.PreparedLater
+	if r.state.Exposure == 0 {
+		share = fleet.PreparedCanary
+	}
+	return env.fleet.Arm(r.plan.Name, p.Digest, r.plan.Rollback.LeaseTTL, components, share, e.now), p.Digest, nil
 }
 
 func (e *Engine) armed(o *Output, env *environment, r *run) error {
@@ -178,7 +182,7 @@ func (e *Engine) armed(o *Output, env *environment, r *run) error {
 	case a.Refusal != nil:
 		return e.feed(o, r, rollout.Event{Kind: rollout.Refused, Actor: "engine", Member: a.Member,
 			Code: a.Refusal.Reject.Code + " (limit " + a.Refusal.Reject.Limit + ", got " + a.Refusal.Reject.Got + ")"})
-	case a.Ready, len(a.Absent) == 0 && a.Holding > 0 && e.now.Sub(r.state.Since) >= commitPatience:
+	case a.Ready:
 		// After the patience a stage goes on when some live member holds the content; the others serve the baseline.
 		return e.feed(o, r, rollout.Event{Kind: rollout.Armed, Actor: "engine", Digest: digest})
 	}

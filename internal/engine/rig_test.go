@@ -405,6 +405,7 @@ type fake struct {
 	n, seq uint64
 	frozen bool        // says and hears nothing
 	reject *slp.Reject // what it answers to a prepare
+	lags   bool        // loads what it is asked to, and does not switch
 	silent bool        // renews, but answers nothing else
 	stale  uint64      // revision that it stays on, when set
 	acked  map[string]uint64
@@ -446,6 +447,9 @@ func (m *fake) hear(r *rig, ev slp.Event, prepare *slp.Prepare) {
 		a.Prepared = []slp.Prepared{*m.ready}
 	}
 	for _, scope := range slices.Sorted(maps.Keys(ev.Committed)) {
+		if m.lags {
+			break
+		}
 		rev := ev.Committed[scope]
 		a.Acks = append(a.Acks, slp.Ack{Scope: scope, Rev: rev, Stage: slp.StageActivated})
 		unwinds := slices.Contains(fleet.UnwindOrder, m.hello.Class)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -246,8 +247,9 @@ func blocksOf(q slp.EvidenceRequest, rollout string) []evidence.Block {
 type View struct {
 	Env string
 	fleet.GrantView
-	Event  slp.Event    // the level-triggered part of every watch event
-	Config revision.Env // what Head names
+	Event    slp.Event      // the level-triggered part of every watch event
+	Prepares []*slp.Prepare // contents being armed: whoever begins to watch is told of them
+	Config   revision.Env   // what Head names
 }
 
 // View returns the grant view of an environment.
@@ -261,7 +263,8 @@ func (e *Engine) View(name string) (View, error) {
 		Floors: map[string]uint64{}, Leases: map[string]time.Duration{},
 	}}
 	ev := slp.Event{Epoch: e.epoch, Head: v.Head, Committed: map[string]uint64{}, Floors: v.Floors, Unwind: map[string]string{}}
-	for scope, s := range env.rev.Scopes {
+	for _, scope := range slices.Sorted(maps.Keys(env.rev.Scopes)) {
+		s := env.rev.Scopes[scope]
 		if !s.Leased {
 			continue
 		}
@@ -272,6 +275,11 @@ func (e *Engine) View(name string) (View, error) {
 		if r, ok := e.runs[scope]; ok {
 			if r.state.Exposed() && r.state.Phase != rollout.RollingBack && r.state.Phase != rollout.RollbackIncomplete {
 				v.Leases[scope] = s.TTL
+			}
+			if r.state.Phase == rollout.Progressing && r.state.Sub == rollout.Arming {
+				if p, err := e.prepare(env, r); err == nil { // its own barrier reports the error; others go on
+					v.Prepares = append(v.Prepares, p)
+				}
 			}
 			if class := r.unwindClass(); class != "" {
 				ev.Unwind[scope] = class

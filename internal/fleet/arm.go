@@ -16,12 +16,16 @@ type Arming struct {
 	Absent  []string      `json:"absent,omitempty"`  // components of the bundle without any live member
 }
 
-// minPrepared is the share of live boots of each component, in per cent, that must hold the content (contract 2).
-const minPrepared = 99
+// Shares of the live boots of each component, in per cent, that must hold the content (contract 2).
+const (
+	PreparedCanary = 100 // before anybody is exposed
+	PreparedLater  = 99
+)
 
-// Arm judges the answers to a prepare. components are those of the bundle: none may be absent. A member that is not live
-// does not count: it serves the baseline until it has caught up.
-func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string, now time.Time) Arming {
+// Arm judges the answers to a prepare; share is the least that must hold the content. components are those of the bundle:
+// none may be absent, and somebody must be there. A member that is not live does not count: it serves the baseline until it
+// has caught up.
+func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string, share int, now time.Time) Arming {
 	var a Arming
 	live, prepared := map[string]int{}, map[string]int{}
 	for _, m := range f.Sorted() {
@@ -40,7 +44,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 			a.Missing = append(a.Missing, m.Instance)
 		}
 	}
-	a.Ready = a.Refusal == nil
+	a.Ready = a.Refusal == nil && len(live) > 0
 	for _, c := range components {
 		if live[c] == 0 {
 			a.Absent = append(a.Absent, c)
@@ -48,7 +52,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 		}
 	}
 	for c, n := range live {
-		if 100*prepared[c] < minPrepared*n {
+		if 100*prepared[c] < share*n {
 			a.Ready = false
 		}
 	}

@@ -51,13 +51,13 @@ func TestArm(t *testing.T) {
 		{"a silent member is left out", func(f *Fleet) { component(f, "a", 3, 2); f.Members["a-b2"].Renewed = at(-20) }, []string{"a"}, true},
 		{"a member that never renewed is left out", func(f *Fleet) { component(f, "a", 3, 2); f.Members["a-b2"].Renewed = time.Time{} }, []string{"a"}, true},
 		{"an answer to another content", func(f *Fleet) { component(f, "a", 1, 0); prepare(f.Members["a-b0"], "sha256:old", "") }, []string{"a"}, false},
-		{"nobody, and nobody is needed", func(*Fleet) {}, nil, true},
+		{"nobody at all", func(*Fleet) {}, nil, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := old()
 			tt.fleet(f)
-			if a := f.Arm(scope, digest, ttl, tt.bundle, t0); a.Ready != tt.ready {
+			if a := f.Arm(scope, digest, ttl, tt.bundle, PreparedLater, t0); a.Ready != tt.ready {
 				t.Errorf("ready %v, want %v: %+v", a.Ready, tt.ready, a)
 			}
 		})
@@ -69,7 +69,7 @@ func TestArmNamesWhatIsWrong(t *testing.T) {
 	component(f, "a", 100, 99)
 	component(f, "b", 2, 2)
 	prepare(f.Members["b-b1"], digest, "limit.bytes")
-	a := f.Arm(scope, digest, ttl, []string{"a", "b", "c"}, t0)
+	a := f.Arm(scope, digest, ttl, []string{"a", "b", "c"}, PreparedLater, t0)
 	if a.Ready || a.Refusal == nil || a.Refusal.Reject.Code != "limit.bytes" || a.Member != "b-1" {
 		t.Errorf("one refusal among 102: %+v", a)
 	}
@@ -77,7 +77,7 @@ func TestArmNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("missing %v, absent %v, holding %d; want a-99, c and 100", a.Missing, a.Absent, a.Holding)
 	}
 	prepare(f.Members["b-b1"], "sha256:old", "limit.bytes") // a refusal of something else is no refusal of this
-	if a := f.Arm(scope, digest, ttl, []string{"a", "b"}, t0); a.Refusal != nil || a.Ready || len(a.Missing) != 2 {
+	if a := f.Arm(scope, digest, ttl, []string{"a", "b"}, PreparedLater, t0); a.Refusal != nil || a.Ready || len(a.Missing) != 2 {
 		t.Errorf("a stale refusal: %+v", a)
 	}
 }
@@ -103,7 +103,7 @@ func TestArmAgreesWithItsTwin(t *testing.T) {
 				want = false
 			}
 		}
-		if a := f.Arm(scope, digest, ttl, bundle, t0); a.Ready != want {
+		if a := f.Arm(scope, digest, ttl, bundle, PreparedLater, t0); a.Ready != want {
 			t.Fatalf("ready %v, want %v: %+v", a.Ready, want, a)
 		}
 	})
@@ -122,5 +122,14 @@ func TestActivated(t *testing.T) {
 	f.Members["a-b2"].Renewed = at(-20)
 	if ok, lag = f.Activated(scope, 5, ttl, t0); !ok || len(lag) != 0 {
 		t.Errorf("activated %v, lagging %v; one is ahead, the other is silent", ok, lag)
+	}
+}
+
+// TestCanaryTakesAll: before anybody is exposed every live member must hold the content.
+func TestCanaryTakesAll(t *testing.T) {
+	f := old()
+	component(f, "a", 100, 99)
+	if f.Arm(scope, digest, ttl, []string{"a"}, PreparedCanary, t0).Ready || !f.Arm(scope, digest, ttl, []string{"a"}, PreparedLater, t0).Ready {
+		t.Error("99 of 100 are enough for a later stage, not for the first")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/engine"
 )
 
 // hub fans the events of one environment out to its watchers. An event is encoded once.
@@ -135,11 +136,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 func (s *Server) deliver(w http.ResponseWriter, rc *http.ResponseController, env *environment, me *watcher) bool {
 	frames, resync := me.take()
 	if resync {
-		e := env.grants.current().Event
-		e.Kind = slp.EventState
-		if !write(w, rc, encode(e, 0)) {
-			return false
-		}
+		frames = append(states(env.grants.current()), frames...)
 	}
 	for _, f := range frames {
 		if !write(w, rc, f) {
@@ -147,6 +144,19 @@ func (s *Server) deliver(w http.ResponseWriter, rc *http.ResponseController, env
 		}
 	}
 	return true
+}
+
+// states is what brings a stream up to date that has just begun, or has lost its queue: the state, and every content that
+// is being armed, which no other event repeats.
+func states(v engine.View) [][]byte {
+	e := v.Event
+	e.Kind = slp.EventState
+	frames := [][]byte{encode(e, 0)}
+	for _, p := range v.Prepares {
+		e.Kind, e.Prepare = slp.EventPrepare, p
+		frames = append(frames, encode(e, 0))
+	}
+	return frames
 }
 
 // writeTimeout bounds one write to one reader; the stream itself has no end.

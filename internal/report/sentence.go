@@ -82,6 +82,8 @@ func arming(a *fleet.Arming, next flag.Exposure) string {
 	switch {
 	case a != nil && len(a.Absent) > 0:
 		return "waiting for a live instance of " + strings.Join(a.Absent, ", ")
+	case a != nil && a.Holding == 0 && len(a.Missing) == 0:
+		return "waiting for a component to join"
 	case a != nil && len(a.Missing) > 0:
 		return fmt.Sprintf("waiting for %d components to load %s, first %s", len(a.Missing), Percent(next), a.Missing[0])
 	}

@@ -107,6 +107,11 @@ func (m *member) act(e slp.Effect) {
 			state := s.view.Event
 			state.Kind = slp.EventState
 			m.answer(slp.WatchEvent{Event: state})
+			for _, p := range s.view.Prepares {
+				state.Kind, state.Prepare = slp.EventPrepare, p
+				e := state
+				m.answer(slp.WatchEvent{Event: e})
+			}
 		})
 	}
 }

@@ -127,19 +127,30 @@ func evaluations(d time.Duration) ([]evaluation, error) {
 // sink keeps what is measured from being optimised away.
 var sink *flag.Variant
 
-// costOf runs do with growing n until it takes d, and returns time and allocation of one.
+// batches is how many parts a measurement has. The fastest one counts: others on the machine only ever add time.
+const batches = 10
+
+// costOf runs do in batches that take d together, and returns time and allocation of one call in the fastest batch.
 func costOf(d time.Duration, do func(n int)) (ns, allocs, bytes float64, n int) {
-	for n = 1000; ; n *= 4 {
+	for n = 1000; ; n *= 2 {
+		start := time.Now()
+		do(n)
+		if time.Since(start) >= d/batches {
+			break
+		}
+	}
+	for range batches {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		start := time.Now()
 		do(n)
-		took := time.Since(start)
+		took := float64(time.Since(start).Nanoseconds()) / float64(n)
 		runtime.ReadMemStats(&after)
-		if took >= d || n > 1<<40 {
-			return float64(took.Nanoseconds()) / float64(n), float64(after.Mallocs-before.Mallocs) / float64(n), float64(after.TotalAlloc-before.TotalAlloc) / float64(n), n
+		if ns == 0 || took < ns {
+			ns, allocs, bytes = took, float64(after.Mallocs-before.Mallocs)/float64(n), float64(after.TotalAlloc-before.TotalAlloc)/float64(n)
 		}
 	}
+	return ns, allocs, bytes, n * batches
 }
 
 func benchAppendCmd(g *globals) *cobra.Command {

@@ -206,6 +206,13 @@ func loadRun(ctx context.Context, s store.Store, name string) (engine.StoredRun,
 			return r, fmt.Errorf("content before the start: %w", err)
 		}
 	}
+	if state.Proof != "" {
+		a, err := s.Artifact(ctx, state.Proof)
+		if err != nil {
+			return r, fmt.Errorf("read the proof %s: %w", state.Proof, err)
+		}
+		r.Barrier = a.Body
+	}
 	if state.Phase.Terminal() {
 		return r, nil
 	}

@@ -26,6 +26,7 @@ type StoredRun struct {
 	Plan       *plan.Plan
 	Before     revision.Objects // content under State.DigestBefore; nil before it opened
 	Checkpoint []byte
+	Barrier    []byte     // content under State.Proof; nil before exposure was proven off
 	Evidence   []Evidence // of the rollout, ascending: the newest KeptSeconds, and all after the checkpoint
 }
 
@@ -66,6 +67,12 @@ func (e *Engine) restore(o *Output, sr StoredRun) error {
 	}
 	if err := json.Unmarshal(s.Intake, r.intake); err != nil {
 		return fmt.Errorf("checkpoint of the intake: %w", err)
+	}
+	if sr.Barrier != nil {
+		r.proof = &fleet.Proof{}
+		if err := json.Unmarshal(sr.Barrier, r.proof); err != nil {
+			return fmt.Errorf("proof %s: %w", s.State.Proof, err)
+		}
 	}
 	r.remember()
 	r.before, r.second, r.marked, r.events = sr.Before, s.Second, e.now, s.Events

@@ -155,7 +155,7 @@ func stepForward(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	case PauseIt:
 		return pause(s, e)
 	case Resume:
-		return resume(s, e)
+		return resume(p, s, e)
 	case Promote:
 		return promote(p, s, e)
 	}
@@ -278,8 +278,9 @@ func pause(s State, e Event) (State, []Effect, error) {
 	return s, nil, nil
 }
 
-// resume continues where the pause began. Bake time is kept; a breach needs a reason, because it overrides a guardrail.
-func resume(s State, e Event) (State, []Effect, error) {
+// resume continues where the pause began. Bake time is kept; a breach needs a reason, because it overrides a guardrail. A
+// stage that waited for its verdict in vain waits as long again.
+func resume(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	if s.Phase != Paused {
 		return s, nil, nil
 	}
@@ -287,6 +288,9 @@ func resume(s State, e Event) (State, []Effect, error) {
 		return s, nil, refuse(s, e, "reason.required", "a guardrail is breached; say with --reason why it may go on")
 	}
 	refused := s.Pause == PauseRefused
+	if s.Pause == PauseInconclusive {
+		s.Baked = min(s.Baked, p.Stages[s.Stage].Bake)
+	}
 	s.Phase, s.Pause, s.Cause = Progressing, "", nil
 	if refused || s.Sub == Arming {
 		s.Sub = Arming

@@ -197,3 +197,28 @@ func TestLossAfterACommitTakesBack(t *testing.T) {
 		t.Errorf("got cause %+v, want %s", c, judge.RuleLost)
 	}
 }
+
+// TestCandidateThatKillsSixPercent: of fifty instances three die within a minute of a commit, without a word. They report
+// no error, so no error rate shows it; component-lost does. Two are not enough.
+func TestCandidateThatKillsSixPercent(t *testing.T) {
+	for _, dead := range []int{2, 3} {
+		r := newRig(t)
+		for range 50 {
+			r.join("checkout", slp.ClassReader)
+		}
+		r.advance(time.Second)
+		r.must(Apply{Plan: shortPlan(t, func(p *plan.Plan) { p.Stages[1].Bake = time.Hour }), Actor: "token:ann"})
+		for r.state().Stage < 1 || r.state().Sub != rollout.Baking {
+			r.advance(500 * time.Millisecond)
+		}
+		for i := range dead {
+			r.fleet[10+i].frozen = true
+		}
+		r.advance(30 * time.Second)
+		s := r.state()
+		lost := s.Cause != nil && s.Cause.Verdict != nil && s.Cause.Verdict.Rule == judge.RuleLost
+		if want := dead == 3; lost != want || (s.Phase == rollout.RolledBack) != want {
+			t.Errorf("%d of 50 lost: %s, cause %+v", dead, s.Phase, s.Cause)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -56,6 +57,41 @@ func TestSettledFlags(t *testing.T) {
 			t.Error("two handles of one key")
 		}
 	})
+}
+
+// TestSettledShortcutAgrees: what is found at compilation is what evaluation says, for every context.
+func TestSettledShortcutAgrees(t *testing.T) {
+	c := still(t, 0)
+	wire := *c.view.Load().Snapshot
+	wire.Objects = maps.Clone(wire.Objects)
+	for path, o := range map[string]any{
+		"overlay/kill/limit":     flag.Kill{Flag: "limit"},
+		"overlay/exclude/x":      flag.Exclusion{ID: "x", Flag: "rate", Match: flag.Condition{Always: true}},
+		"base/exception/e":       flag.Exception{ID: "e", Flag: "on", Match: flag.Condition{Attr: &flag.Compare{Name: "region", Op: "exists"}}, Serve: "no", Reason: "r", ApprovedBy: "user:a"},
+		"base/exception/nowhere": flag.Exception{ID: "nowhere", Flag: "gone", Match: flag.Condition{Always: true}, Serve: "no", Reason: "r", ApprovedBy: "user:a"},
+	} {
+		wire.Objects[path] = obj(o)
+	}
+	s, err := c.compile(&wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled := 0
+	for key, b := range s.bound {
+		for _, ctx := range []*flag.Context{
+			nil, flag.NewContext(""), flag.NewContext("u", flag.Str("region", "eu")), flag.NewContext(strings.Repeat("u", flag.MaxTargetingKey+1)),
+		} {
+			if want := b.handle.Eval(ctx, false).Variant; b.settled != nil && b.settled != want {
+				t.Errorf("flag %s: %+v, evaluation says %+v", key, b.settled, want)
+			}
+		}
+		if b.settled != nil {
+			settled++
+		}
+	}
+	if settled != 1 {
+		t.Errorf("%d flags count as settled, want rate alone", settled)
+	}
 }
 
 func TestHandleFollowsChanges(t *testing.T) {

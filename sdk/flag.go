@@ -41,9 +41,7 @@ func (f *Flag) Key() string { return f.key }
 
 // Bool returns the flag's boolean value for the request in ctx.
 func (f *Flag) Bool(ctx context.Context, def bool) bool {
-	var r flag.Result
-	f.eval(ctx, &r)
-	if v := r.Variant; v != nil && v.Type == flag.Bool {
+	if v := f.value(ctx); v != nil && v.Type == flag.Bool {
 		return v.Bool
 	}
 	return def
@@ -51,9 +49,7 @@ func (f *Flag) Bool(ctx context.Context, def bool) bool {
 
 // String returns the flag's text for the request in ctx.
 func (f *Flag) String(ctx context.Context, def string) string {
-	var r flag.Result
-	f.eval(ctx, &r)
-	if v := r.Variant; v != nil && v.Type == flag.String {
+	if v := f.value(ctx); v != nil && v.Type == flag.String {
 		return v.String
 	}
 	return def
@@ -61,9 +57,7 @@ func (f *Flag) String(ctx context.Context, def string) string {
 
 // Int returns the flag's integer for the request in ctx.
 func (f *Flag) Int(ctx context.Context, def int64) int64 {
-	var r flag.Result
-	f.eval(ctx, &r)
-	if v := r.Variant; v != nil && v.Type == flag.Int {
+	if v := f.value(ctx); v != nil && v.Type == flag.Int {
 		return v.Int
 	}
 	return def
@@ -71,9 +65,7 @@ func (f *Flag) Int(ctx context.Context, def int64) int64 {
 
 // Float returns the flag's number for the request in ctx.
 func (f *Flag) Float(ctx context.Context, def float64) float64 {
-	var r flag.Result
-	f.eval(ctx, &r)
-	if v := r.Variant; v != nil && v.Type == flag.Float {
+	if v := f.value(ctx); v != nil && v.Type == flag.Float {
 		return v.Float
 	}
 	return def
@@ -81,10 +73,8 @@ func (f *Flag) Float(ctx context.Context, def float64) float64 {
 
 // Raw returns the flag's value as canonical JSON, whatever its type. It must not be changed.
 func (f *Flag) Raw(ctx context.Context, def json.RawMessage) json.RawMessage {
-	var r flag.Result
-	f.eval(ctx, &r)
-	if r.Variant != nil {
-		return r.Variant.Raw
+	if v := f.value(ctx); v != nil {
+		return v.Raw
 	}
 	return def
 }
@@ -93,6 +83,25 @@ func (f *Flag) Raw(ctx context.Context, def json.RawMessage) json.RawMessage {
 func (f *Flag) Detail(ctx context.Context) (r flag.Result) {
 	f.eval(ctx, &r)
 	return r
+}
+
+// value returns the flag's value. Where nothing but the default can decide it was found when the snapshot was compiled.
+func (f *Flag) value(ctx context.Context) *flag.Variant {
+	q := f.client.requestOf(ctx)
+	b := f.bound.Load()
+	if q != nil {
+		b = f.in(q.snap)
+	}
+	if b.settled != nil && (q == nil || q.pins == nil) {
+		return b.settled
+	}
+	var r flag.Result
+	if q != nil {
+		q.eval(f, &r)
+	} else {
+		f.loose(&r, &noUnit)
+	}
+	return r.Variant
 }
 
 func (f *Flag) eval(ctx context.Context, r *flag.Result) {

@@ -135,7 +135,6 @@ func (c *Client) hello(h slp.Hello) {
 		c.post(slp.HelloFailed{Failure: failureOf(err)})
 		return
 	}
-	c.worked()
 	c.post(slp.HelloAnswered{Sent: sent, Answer: a})
 }
 
@@ -262,10 +261,7 @@ func (c *Client) swap(v *slp.View) {
 			c.started.once[1].Do(func() { close(c.started.fresh) })
 		}
 	}
-	select {
-	case c.poke <- struct{}{}: // what nobody holds is drained already
-	default:
-	}
+	c.look() // what nobody holds is drained already
 }
 
 func (c *Client) setLeases(v *slp.View) {
@@ -316,6 +312,9 @@ func (c *Client) setSnapshot(wire *slp.Snapshot) {
 	for scope, meta := range wire.Scopes {
 		if was, ok := old.wire.Scopes[scope]; !ok || was.Rev != meta.Rev {
 			l.since[scope] = now
+			if x := c.cells.peek(scope); x != nil {
+				x.activate(meta.Rev)
+			}
 		}
 	}
 	c.counts.swaps.Add(1)
@@ -414,12 +413,7 @@ func (c *Client) recheck(after time.Duration) {
 	if l.recheck != nil {
 		l.recheck.Stop()
 	}
-	l.recheck = time.AfterFunc(after, func() {
-		select {
-		case c.poke <- struct{}{}:
-		default:
-		}
-	})
+	l.recheck = time.AfterFunc(after, c.look)
 }
 
 // oldest returns the oldest revision that an open request holds, by scope.

@@ -109,7 +109,7 @@ func (q *Request) Observe(metric string, value float64) {
 		if d.judged == nil {
 			continue
 		}
-		if id, ok := d.judged.acc.Metric(metric); ok {
+		if id, ok := d.judged.acc.Metric(metric); ok && id != evidence.ErrorMetric { // End counts that one
 			d.slot.Observe(id, value)
 		}
 	}
@@ -136,13 +136,19 @@ func (q *Request) End(err error) {
 	}
 }
 
-// release gives a hold back and wakes the loop when it was the last one.
+// release gives a hold back and wakes the loop when that was the last one of an older revision. A revision that becomes
+// older after this look at stale is looked at then.
 func (c *Client) release(h *hold) {
-	if h != nil && h.open.Add(-1) == 0 {
-		select {
-		case c.poke <- struct{}{}:
-		default: // a look is due already
-		}
+	if h != nil && h.open.Add(-1) == 0 && h.stale.Load() {
+		c.look()
+	}
+}
+
+// look makes the loop look at the holds.
+func (c *Client) look() {
+	select {
+	case c.poke <- struct{}{}:
+	default: // a look is due already
 	}
 }
 

@@ -24,12 +24,13 @@ type snapshot struct {
 
 // boundFlag is one flag of one snapshot with everything that evaluation needs of its surroundings.
 type boundFlag struct {
-	snap   *snapshot
-	handle *flag.Handle
-	cell   *cell   // of the flag's scope; nil when the flag has no open rollout
-	hold   *hold   // of the flag's scope revision
-	judged *judged // nil when nothing is measured
-	keys   []cohortKeys
+	snap    *snapshot
+	handle  *flag.Handle
+	settled *flag.Variant // what is served to everybody; nil when a kill switch, a rule, an exception or a rollout may decide
+	cell    *cell         // of the flag's scope; nil when the flag has no open rollout
+	hold    *hold         // of the flag's scope revision
+	judged  *judged       // nil when nothing is measured
+	keys    []cohortKeys
 }
 
 // cohortKeys holds the evidence keys of a cohort by [held][exposed], made beforehand.
@@ -48,10 +49,11 @@ func (s *snapshot) find(key string) *boundFlag {
 
 // cell is what all snapshots share of one scope: lease and floor, in one pointer, and who holds decisions of it.
 type cell struct {
-	scope string
-	lease atomic.Pointer[leaseState]
-	mu    sync.Mutex
-	holds map[uint64]*hold // by scope revision
+	scope  string
+	lease  atomic.Pointer[leaseState]
+	mu     sync.Mutex
+	active uint64           // revision in force
+	holds  map[uint64]*hold // by scope revision
 }
 
 type leaseState struct {
@@ -78,6 +80,7 @@ type hold struct {
 	rev   uint64
 	open  atomic.Int64 // open requests with a decision that was made under a lease
 	loose atomic.Int64 // Mono of the last decision without a request, in ns; 0 for none
+	stale atomic.Bool  // a newer revision is in force
 }
 
 func (c *cell) hold(rev uint64) *hold {
@@ -86,9 +89,22 @@ func (c *cell) hold(rev uint64) *hold {
 	h := c.holds[rev]
 	if h == nil {
 		h = &hold{rev: rev}
+		h.stale.Store(rev < c.active)
 		c.holds[rev] = h
 	}
 	return h
+}
+
+// activate notes the revision in force.
+func (c *cell) activate(rev uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = max(c.active, rev)
+	for _, h := range c.holds {
+		if h.rev < c.active {
+			h.stale.Store(true)
+		}
+	}
 }
 
 // cells are the scopes of a client by name.
@@ -146,6 +162,10 @@ func (c *Client) compile(wire *slp.Snapshot) (s *snapshot, err error) {
 		return nil, err
 	}
 	s = &snapshot{wire: wire, bound: make(map[string]*boundFlag, len(compiled.Handles()))}
+	excepted := map[string]bool{}
+	for _, e := range cfg.Exceptions {
+		excepted[e.Flag] = true
+	}
 	slab := make([]boundFlag, len(compiled.Handles()))
 	for i, h := range compiled.Handles() {
 		b := &slab[i]
@@ -153,6 +173,8 @@ func (c *Client) compile(wire *slp.Snapshot) (s *snapshot, err error) {
 		if h.RolloutID != "" {
 			s.open++
 			c.bindRollout(b, cfg)
+		} else if len(cfg.Flags[h.Key].Rules) == 0 && !h.Killed && !excepted[h.Key] {
+			b.settled = h.Eval(nil, false).Variant
 		}
 		s.bound[h.Key] = b
 	}

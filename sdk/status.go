@@ -51,7 +51,7 @@ type counts struct {
 	mu     sync.Mutex
 	err    string
 	errAt  time.Time
-	failed string // kind of the last failure that was logged, so that an outage is logged once
+	logged map[string]time.Time // kind of failure -> when it was logged last
 }
 
 // Status returns the client's state.
@@ -97,25 +97,26 @@ func (c *Client) counters() Counters {
 	return n
 }
 
-// failed notes an error, and logs it unless the same kind of thing failed last.
+// logEvery bounds how often one kind of failure is logged.
+const logEvery = time.Minute
+
+// failed notes an error, and logs it unless one of its kind was logged just before.
 func (c *Client) failed(what string, err error) {
 	if err == nil || c.ctx.Err() != nil {
 		return
 	}
-	k := &c.counts
+	k, now := &c.counts, time.Now()
 	k.mu.Lock()
-	k.err, k.errAt = what+": "+err.Error(), time.Now().UTC()
-	log := k.failed != what
-	k.failed = what
+	k.err, k.errAt = what+": "+err.Error(), now.UTC()
+	log := now.Sub(k.logged[what]) >= logEvery
+	if log {
+		if k.logged == nil {
+			k.logged = map[string]time.Time{}
+		}
+		k.logged[what] = now
+	}
 	k.mu.Unlock()
 	if log {
 		c.cfg.Logf("sluice: %s: %v", what, err)
 	}
-}
-
-// worked ends an outage, so that the next one is logged again.
-func (c *Client) worked() {
-	c.counts.mu.Lock()
-	defer c.counts.mu.Unlock()
-	c.counts.failed = ""
 }

@@ -18,7 +18,8 @@ const (
 	helloTimeout    = 10 * time.Second
 	renewTimeout    = 3 * time.Second
 	snapshotTimeout = 30 * time.Second
-	maxAnswer       = 256 << 20 // bytes of one answer, which may hold a whole configuration
+	pingAfter       = 2 * time.Second // of silence on an HTTP/2 connection
+	maxAnswer       = 256 << 20       // bytes of one answer, which may hold a whole configuration
 	maxProblem      = 16 << 10
 )
 
@@ -38,6 +39,9 @@ func newClients(given *http.Client) clients {
 		if t, ok := rt.(*http.Transport); ok {
 			t = t.Clone()
 			t.MaxIdleConnsPerHost = 2
+			if t.HTTP2 == nil { // a dead HTTP/2 connection is noticed within a lease or so, not within TCP's patience
+				t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter}
+			}
 			rt = t
 		}
 		c.Transport = rt

@@ -52,7 +52,6 @@ type component struct {
 	flag  *sluice.Flag
 	rows  []flights.Row
 	http  *http.Client
-	ln    net.Listener
 }
 
 // drainBound bounds how long one request of the demo keeps using a decision.

@@ -6,9 +6,6 @@ package stat
 // time is allowed, since only the split is used.
 // Source: Lindon & Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022.
 
-// Bets of the count engine: the beta-binomial mixture and the ratios of rateRatios.
-const countBets = rateBets
-
 // countSplit is the beta-binomial process of one q0; another q0 is another process, and their factors multiply.
 type countSplit struct {
 	Q0 float64 `json:"q0"`

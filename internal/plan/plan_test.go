@@ -12,7 +12,7 @@ import (
 
 func TestFlightsExampleLintsClean(t *testing.T) {
 	src := readExample(t, "flights.yaml")
-	p, findings := Parse("examples/flights.yaml", []byte(src), Options{})
+	p, findings := Parse("examples/flights.yaml", []byte(src), everything)
 	for _, f := range findings {
 		if f.Severity != SevNote {
 			t.Errorf("%s", FormatFinding(f, src))

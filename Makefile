@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
 MODULES  := . sdk
 
-.PHONY: help build demo test test-race bench soak lint fmt clean check-go check-cc
+.PHONY: help build web ui demo test test-race test-browser bench soak lint fmt clean check-go check-cc check-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,26 @@ check-go:
 check-cc:
 	@command -v cc >/dev/null || { echo "a C compiler is missing (the race detector needs one): apt-get install gcc"; exit 1; }
 
-build: check-go ## build bin/sluice, one static binary
+check-node:
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null || { echo "Node 20.19 or newer is missing: the browser interface cannot be built (https://nodejs.org)"; exit 1; }
+
+UI     := internal/webui/dist/index.html
+UI_SRC := $(shell find web/src web/public -type f 2>/dev/null) web/index.html web/vite.config.ts web/tsconfig.json
+
+web: check-node $(UI) ## build the browser interface into internal/webui/dist
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-fund --no-audit
+	@touch $@
+
+$(UI): web/node_modules/.package-lock.json $(UI_SRC)
+	cd web && npm run --silent build
+	@touch internal/webui/dist/.gitkeep
+
+ui: # the interface where Node is there; a binary without it serves a page that says how to build it
+	@if $(MAKE) -s check-node; then $(MAKE) -s web; else echo "continuing without it"; fi
+
+build: check-go ui ## build bin/sluice, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
 
 demo: build ## run the main job on real data: a bad feed is caught and taken back, with proof
@@ -26,6 +45,18 @@ test: check-go check-cc lint ## every test, with the race detector
 	$(GO) test -race -timeout 20m ./...
 	$(GO) test -timeout 5m -run 'Alloc' ./... && cd sdk && $(GO) test -timeout 5m -run 'Alloc' ./...
 	@if command -v python3 >/dev/null; then cd python && python3 -m unittest discover -s tests; else echo "python3 is missing: the Python vectors are not checked (apt-get install python3)"; exit 1; fi
+
+	@$(MAKE) -s test-browser
+
+test-browser: build ## the demo seen through a real browser (Debian's Chromium, installed when absent and root)
+	@$(MAKE) -s check-node || { test -z "$$CI"; exit; }
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
+	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then \
+		echo "SKIPPED: browser tests, no Chromium here (apt-get install chromium)"; test -z "$$CI"; exit; fi; \
+	set -e; \
+	(cd web && npm run --silent api:check); \
+	test -d test/browser/node_modules/playwright-core || (cd test/browser && npm ci --no-fund --no-audit); \
+	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
 
 bench: check-go ## the benchmarks behind docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... && cd sdk && $(GO) test -run '^$$' -bench . -benchmem ./...
@@ -42,4 +73,5 @@ fmt: check-go ## format
 	gofmt -w $$(git ls-files '*.go')
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin web/node_modules test/browser/node_modules
+	find internal/webui/dist -mindepth 1 ! -name .gitkeep -delete

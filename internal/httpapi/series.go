@@ -171,7 +171,9 @@ func newReplay(p *plan.Plan) *replay {
 	return &replay{name: p.Name, plan: p, state: judge.New(p.Judge, p.Metrics), stage: -1, stride: 1, lanes: map[judge.Lane]*LaneBody{}}
 }
 
+// advance judges what has been stored since. It is not cut off by a reader who leaves: half of it would stay in the cache.
 func (r *replay) advance(ctx context.Context, st store.Store) error {
+	ctx = context.WithoutCancel(ctx)
 	recs, err := st.Records(ctx, store.Query{After: r.seq, Rollout: r.name, Limit: 5000})
 	if err != nil {
 		return fmt.Errorf("read records of %s: %w", r.name, err)

@@ -21,6 +21,7 @@ func still(tb testing.TB, exposure flag.Exposure) *Client {
 	c.cfg.Logf = tb.Logf
 	c.evidence = newEvidenceBook(c)
 	c.residents.Store(new([]*resident))
+	c.current.Store(&snapshot{wire: &slp.Snapshot{}})
 	ready, err := c.compile(&wire)
 	if err != nil {
 		tb.Fatal(err)

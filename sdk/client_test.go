@@ -72,7 +72,7 @@ func TestSettledShortcutAgrees(t *testing.T) {
 	} {
 		wire.Objects[path] = obj(o)
 	}
-	s, err := c.compile(&wire)
+	s, err := c.compileWhole(&wire)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -707,7 +707,7 @@ func TestPanicGivesTheDefault(t *testing.T) {
 		w := newWorld(t)
 		c := w.join(nil)
 		f := c.Flag("on")
-		f.bound.Store(&boundFlag{snap: c.current.Load(), handle: brokenHandle(t)})
+		f.bound.Store(&resolved{&boundFlag{handle: brokenHandle(t)}, c.current.Load()})
 		ctx, req := c.Begin(t.Context(), "u")
 		if f.Bool(ctx, true) != true || f.Detail(ctx).ErrCode != ErrCodePanic {
 			t.Errorf("detail %+v", f.Detail(ctx))

@@ -44,6 +44,8 @@ type fake struct {
 	reports  []slp.EvidenceRequest
 	accepted map[string]uint64
 	events   uint64
+	digests  map[string]string // by scope and revision
+	told     time.Time         // when the last change was broadcast
 }
 
 type fakeScope struct {
@@ -65,7 +67,7 @@ func newFake(t *testing.T) *fake {
 		t: t, epoch: 1, head: 1, scopes: map[string]fakeScope{"base": {rev: 1}, "overlay": {rev: 1}}, floors: map[string]uint64{},
 		granting: map[string]time.Duration{}, unwind: map[string]string{}, known: map[string]bool{}, refuse: map[string]problemOf{},
 		watchers: map[chan slp.Event]struct{}{}, kick: make(chan struct{}), acked: map[string]uint64{}, prepared: map[string]slp.Prepared{},
-		accepted: map[string]uint64{}, pinKeys: []slp.PinKey{{ID: "1", Key: []byte("0123456789abcdef")}},
+		accepted: map[string]uint64{}, digests: map[string]string{}, pinKeys: []slp.PinKey{{ID: "1", Key: []byte("0123456789abcdef")}},
 	}
 }
 
@@ -89,7 +91,11 @@ func digestOf(objects map[string]json.RawMessage) string {
 func (s *fake) snapshot() slp.Snapshot {
 	out := slp.Snapshot{Env: "test", Head: slp.Head{Rev: s.head}, Scopes: map[string]slp.ScopeMeta{}, Objects: map[string]json.RawMessage{}}
 	for name, sc := range s.scopes {
-		out.Scopes[name] = slp.ScopeMeta{Rev: sc.rev, Digest: digestOf(sc.objects), Leased: sc.leased, TTLMs: sc.ttl.Milliseconds()}
+		key := fmt.Sprint(name, " ", sc.rev)
+		if s.digests[key] == "" {
+			s.digests[key] = digestOf(sc.objects)
+		}
+		out.Scopes[name] = slp.ScopeMeta{Rev: sc.rev, Digest: s.digests[key], Leased: sc.leased, TTLMs: sc.ttl.Milliseconds()}
 		for path, raw := range sc.objects {
 			out.Objects[name+"/"+path] = raw
 		}
@@ -144,6 +150,7 @@ func (s *fake) change(kind string, f func()) uint64 {
 		}
 		e.Delta = d
 	}
+	s.told = time.Now()
 	s.broadcast(e)
 	return s.head
 }

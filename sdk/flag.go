@@ -21,8 +21,16 @@ const ErrCodePanic = "GENERAL"
 type Flag struct {
 	client *Client
 	key    string
-	bound  atomic.Pointer[boundFlag] // of the snapshot in force
+	bound  atomic.Pointer[resolved]
 }
+
+// resolved is a flag as it stands in the snapshot in force.
+type resolved struct {
+	*boundFlag
+	snap *snapshot
+}
+
+func (f *Flag) resolve(s *snapshot) { f.bound.Store(&resolved{boundFlag: s.find(f.key), snap: s}) }
 
 // Flag returns the handle of a flag. The flag need not exist (yet). The same key gives the same handle.
 func (c *Client) Flag(key string) *Flag {
@@ -31,7 +39,12 @@ func (c *Client) Flag(key string) *Flag {
 	}
 	f, known := c.flags.LoadOrStore(key, &Flag{client: c, key: key})
 	if !known {
-		f.(*Flag).bound.Store(c.current.Load().find(key))
+		for s := c.current.Load(); ; s = c.current.Load() {
+			f.(*Flag).resolve(s)
+			if c.current.Load() == s { // else a swap went by and may have missed the new handle
+				break
+			}
+		}
 	}
 	return f.(*Flag)
 }
@@ -88,9 +101,11 @@ func (f *Flag) Detail(ctx context.Context) (r flag.Result) {
 // value returns the flag's value. Where nothing but the default can decide it was found when the snapshot was compiled.
 func (f *Flag) value(ctx context.Context) *flag.Variant {
 	q := f.client.requestOf(ctx)
-	b := f.bound.Load()
+	var b *boundFlag
 	if q != nil {
 		b = f.in(q.snap)
+	} else {
+		b = f.now()
 	}
 	if b.settled != nil && (q == nil || q.pins == nil) {
 		return b.settled
@@ -116,16 +131,24 @@ var noUnit flag.Context
 
 // in returns the flag as it stands in a snapshot.
 func (f *Flag) in(s *snapshot) *boundFlag {
-	if b := f.bound.Load(); b != nil && b.snap == s {
-		return b
+	if r := f.bound.Load(); r != nil && r.snap == s {
+		return r.boundFlag
 	}
 	return s.find(f.key)
+}
+
+// now returns the flag as it stands in the snapshot in force.
+func (f *Flag) now() *boundFlag {
+	if r := f.bound.Load(); r != nil {
+		return r.boundFlag
+	}
+	return f.client.current.Load().find(f.key) // another goroutine is just making the handle
 }
 
 // loose evaluates outside a request. Nobody will say when its result is no longer used, so it is noted before the lease is
 // looked at: a revoke that comes in between either is seen here or sees the note, and then waits for the drain bound.
 func (f *Flag) loose(r *flag.Result, ctx *flag.Context) {
-	b := f.bound.Load()
+	b := f.now()
 	leased := false
 	if b.cell != nil {
 		now := f.client.mono()

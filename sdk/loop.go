@@ -304,8 +304,8 @@ func (c *Client) setSnapshot(wire *slp.Snapshot) {
 	l.mu.Unlock()
 
 	c.current.Store(ready.snap)
-	c.flags.Range(func(key, f any) bool {
-		f.(*Flag).bound.Store(ready.snap.find(key.(string)))
+	c.flags.Range(func(_, f any) bool {
+		f.(*Flag).resolve(ready.snap)
 		return true
 	})
 	c.evidence.keep(ready.snap, *c.residents.Load())

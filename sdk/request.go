@@ -186,7 +186,7 @@ func (q *Request) decide(f *Flag, b *boundFlag, pin *pinned, r *flag.Result) {
 	switch {
 	case pin == nil:
 		d.handle, d.cell, d.rev, d.hold, d.judged = b.handle, b.cell, b.handle.Revision, b.hold, b.judged
-		d.d8 = slp.Digest8(b.snap.wire.Scopes[b.handle.Scope].Digest)
+		d.d8 = b.digest8
 	case pin.snap == nil: // missed: the arm is honoured, but only the baseline can be served
 		d.handle, d.cell, d.rev, d.d8 = b.handle, b.cell, pin.Rev, pin.Digest8
 	default:

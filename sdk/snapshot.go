@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -22,13 +21,14 @@ type snapshot struct {
 	leased bool // some scope is leased: a rollout is under way, evidence is due
 }
 
-// boundFlag is one flag of one snapshot with everything that evaluation needs of its surroundings.
+// boundFlag is one flag of a snapshot with everything that evaluation needs of its surroundings. Snapshots share the bound
+// flags of scopes that did not change between them.
 type boundFlag struct {
-	snap    *snapshot
 	handle  *flag.Handle
 	settled *flag.Variant // what is served to everybody; nil when a kill switch, a rule, an exception or a rollout may decide
 	cell    *cell         // of the flag's scope; nil when the flag has no open rollout
 	hold    *hold         // of the flag's scope revision
+	digest8 string        // of the flag's scope, as a pin names it
 	judged  *judged       // nil when nothing is measured
 	keys    []cohortKeys
 }
@@ -39,13 +39,15 @@ type cohortKeys struct {
 	ids    [2][2]evidence.KeyID
 }
 
-// none is the bound flag of a key that a snapshot does not have.
+// find returns a flag of the snapshot; one that it does not have evaluates to FLAG_NOT_FOUND.
 func (s *snapshot) find(key string) *boundFlag {
 	if b := s.bound[key]; b != nil {
 		return b
 	}
-	return &boundFlag{snap: s} // a nil handle evaluates to FLAG_NOT_FOUND
+	return &noFlag
 }
+
+var noFlag boundFlag
 
 // cell is what all snapshots share of one scope: lease and floor, in one pointer, and who holds decisions of it.
 type cell struct {
@@ -149,79 +151,6 @@ func (c *cells) prune(v *slp.View, keep func(scope string) bool, now slp.Mono) {
 	})
 }
 
-// compile turns a wire snapshot into one that can be evaluated. It is called off the loop and may take its time.
-func (c *Client) compile(wire *slp.Snapshot) (s *snapshot, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.counts.panics.Add(1)
-			err = fmt.Errorf("panic while compiling: %v", p)
-		}
-	}()
-	compiled, cfg, err := wire.Compile()
-	if err != nil {
-		return nil, err
-	}
-	s = &snapshot{wire: wire, bound: make(map[string]*boundFlag, len(compiled.Handles()))}
-	excepted := map[string]bool{}
-	for _, e := range cfg.Exceptions {
-		excepted[e.Flag] = true
-	}
-	slab := make([]boundFlag, len(compiled.Handles()))
-	for i, h := range compiled.Handles() {
-		b := &slab[i]
-		b.snap, b.handle = s, h
-		if h.RolloutID != "" {
-			s.open++
-			c.bindRollout(b, cfg)
-		} else if len(cfg.Flags[h.Key].Rules) == 0 && !h.Killed && !excepted[h.Key] {
-			b.settled = h.Eval(nil, false).Variant
-		}
-		s.bound[h.Key] = b
-	}
-	for _, meta := range wire.Scopes {
-		s.leased = s.leased || meta.Leased
-	}
-	return s, nil
-}
-
-// bindRollout connects a flag with an open rollout to its scope's lease and to its evidence.
-func (c *Client) bindRollout(b *boundFlag, cfg flag.Config) {
-	h := b.handle
-	b.cell = c.cells.get(h.Scope)
-	b.hold = b.cell.hold(h.Revision)
-	r := cfg.Flags[h.Key].Rollout
-	b.judged = c.evidence.judgedFor(h, r.Unit)
-	if b.judged == nil {
-		return
-	}
-	for _, ce := range r.Cohorts {
-		k := cohortKeys{cohort: ce.Cohort}
-		for held := range 2 {
-			for exposed := range 2 {
-				k.ids[held][exposed] = b.judged.acc.Key(slotKey(ce.Cohort, h.Revision, ce.Exposure, held == 1, exposed == 1, held == 1 && exposed == 1))
-			}
-		}
-		b.keys = append(b.keys, k)
-	}
-}
-
-func slotKey(cohort string, rev uint64, exposure flag.Exposure, held, assigned, served bool) evidence.SlotKey {
-	k := evidence.SlotKey{
-		Cohort: cohort, Revision: rev, Exposure: uint32(exposure),
-		Lease: evidence.LeaseLapsed, Assigned: evidence.ArmBaseline, Served: evidence.ArmBaseline,
-	}
-	if held {
-		k.Lease = evidence.LeaseHeld
-	}
-	if assigned {
-		k.Assigned = evidence.ArmExposed
-	}
-	if served {
-		k.Served = evidence.ArmExposed
-	}
-	return k
-}
-
 // resident is one scope's content that can be served to a pinned request: of an older revision, of the one in force, or
 // prepared for the next. It is compiled by itself, so that keeping it costs a scope and not an environment.
 type resident struct {
@@ -234,19 +163,6 @@ type resident struct {
 
 // maxResidents bounds the ring of older contents.
 const maxResidents = 64
-
-// compileScope compiles one scope of a wire snapshot with what its rules refer to: segments and the overlay's objects.
-func (c *Client) compileScope(wire *slp.Snapshot, scope string) (*snapshot, error) {
-	part := &slp.Snapshot{Env: wire.Env, Head: wire.Head, Scopes: wire.Scopes, Objects: map[string]json.RawMessage{}}
-	for path, raw := range wire.Objects {
-		in, rest, _ := strings.Cut(path, "/")
-		kind, _, _ := strings.Cut(rest, "/")
-		if in == scope || kind == flag.KindSegment || kind == flag.KindKill || kind == flag.KindExclude || kind == flag.KindException {
-			part.Objects[path] = raw
-		}
-	}
-	return c.compile(part)
-}
 
 // newResidents compiles the leased scopes of a snapshot that are not resident yet.
 func (c *Client) newResidents(wire *slp.Snapshot, have []*resident) []*resident {
@@ -292,7 +208,7 @@ func (c *Client) rehearse(wire *slp.Snapshot, scope string) (shadow *snapshot, e
 		}
 		killed.Objects["overlay/"+flag.KindKill+"/"+key] = k
 	}
-	off, err := c.compile(killed)
+	off, err := c.compileWhole(killed)
 	if err != nil {
 		return nil, fmt.Errorf("killed: %w", err)
 	}

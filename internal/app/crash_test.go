@@ -281,6 +281,7 @@ func TestKilledServerContinuesWhereItWas(t *testing.T) {
 	final := v.await("end of the rollout", 60*time.Second, func(s rollout.Status) bool { return s.State.Phase == rollout.Completed })
 	t.Logf("%d kills, completed after %s", kills, final.State.Ended.Sub(final.State.Started))
 	checkLog(t, v, shops)
+	checkReplay(t, v)
 	var verified struct{ Records uint64 }
 	if err := v.client().Get(ctx, "/v1/audit/verify", &verified); err != nil {
 		t.Errorf("the log: %v", err)
@@ -324,6 +325,22 @@ func outage(t *testing.T, shops []*shop) {
 			t.Errorf("a unit was served the candidate %s after the server was lost for a lease", s.last.Sub(cut))
 		}
 		s.mu.Unlock()
+	}
+}
+
+// checkReplay judges everything that was stored again: through all kills each decision comes out the same, bit for bit.
+func checkReplay(t *testing.T, v *victim) {
+	t.Helper()
+	var r struct {
+		Seconds, Decisions int
+		Differs            []uint64
+		State, Stored      string
+	}
+	if err := v.client().Get(context.Background(), "/v1/rollouts/price-v2/replay", &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Differs) > 0 || r.Seconds < 10 || r.Decisions < 5 || (r.Stored != "" && r.Stored != r.State) {
+		t.Errorf("replay: %+v", r)
 	}
 }
 

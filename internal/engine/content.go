@@ -87,13 +87,10 @@ func stageContent(before revision.Objects, p *plan.Plan, i int) (revision.Object
 	return objs, err
 }
 
-// served is the exposure that members are given in a stage: what they report evidence under.
-func served(s plan.Stage) flag.Exposure { return min(s.Exposure, flag.Full-s.Holdback) }
-
 func cohorts(p *plan.Plan, i int) []flag.CohortExposure {
 	reached := map[string]flag.Exposure{}
 	for _, s := range p.Stages[:i+1] {
-		reached[s.Cohort] = served(s)
+		reached[s.Cohort] = s.Served()
 	}
 	var out []flag.CohortExposure
 	for _, c := range p.Cohorts {

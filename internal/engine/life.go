@@ -346,7 +346,7 @@ func (e *Engine) commit(o *Output, env *environment, r *run) error {
 	}
 	r.intake.Head(env.rev.Number, e.now.Unix())
 	stage := r.plan.Stages[r.state.Stage]
-	judge.Enter(r.judge, r.state.Stage, uint32(served(stage)), stage.Cohort)
+	r.note(judge.Event{Enter: &judge.Entered{Stage: r.state.Stage, Exposure: uint32(stage.Served()), Cohort: stage.Cohort}})
 	return e.feed(o, r, rollout.Event{Kind: rollout.Committed, Actor: "engine", Revision: env.rev.Number})
 }
 

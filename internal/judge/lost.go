@@ -26,13 +26,13 @@ const (
 // BootNote is what one component's instances did in one second. Of the controller's own absence it says nothing: such
 // seconds do not count.
 type BootNote struct {
-	At             int64 // unix seconds, ascending per component
-	Component      string
-	Instances      int   // that should be alive
-	Lapsed         int   // lapsed, or were replaced, without Bye in this second
-	Fresh          int   // new boots in this second
-	SinceCommit    int64 // seconds since the newest commit that moves the component; negative without one
-	ControllerAway bool  // the controller itself was away: nothing of this second counts
+	At             int64  `json:"at"` // unix seconds, ascending per component
+	Component      string `json:"component"`
+	Instances      int    `json:"instances"`        // that should be alive
+	Lapsed         int    `json:"lapsed,omitempty"` // lapsed, or were replaced, without Bye in this second
+	Fresh          int    `json:"fresh,omitempty"`  // new boots in this second
+	SinceCommit    int64  `json:"sinceCommit"`      // seconds since the newest commit that moves the component; negative without one
+	ControllerAway bool   `json:"away,omitempty"`   // the controller itself was away: nothing of this second counts
 }
 
 // bootsWatch looks after one component: losses shortly after a commit trip at once; a rate of losses and new boots per

@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
 MODULES  := . sdk
 
-.PHONY: help build web ui demo test test-race test-browser bench soak lint fmt clean check-go check-cc check-node
+.PHONY: help build web ui demo test test-race test-browser pictures bench soak lint fmt clean check-go check-cc check-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ test-browser: build ## the demo seen through a real browser (Debian's Chromium, 
 	(cd web && npm run --silent api:check); \
 	test -d test/browser/node_modules/playwright-core || (cd test/browser && npm ci --no-fund --no-audit); \
 	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
+
+pictures: build ## the README's pictures, made by the browser test
+	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice SLUICE_SHOTS=$(CURDIR)/bin/shots node --test story.test.mjs
+	mkdir -p docs/img && cp bin/shots/2-rollout-light.png docs/img/rollback-light.png && cp bin/shots/2-rollout-dark.png docs/img/rollback-dark.png
 
 bench: check-go ## the benchmarks behind docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... && cd sdk && $(GO) test -run '^$$' -bench . -benchmem ./...

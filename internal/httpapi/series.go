@@ -283,19 +283,24 @@ func (r *replay) count(sec evidence.Second) {
 		return
 	}
 	r.traffic = append(r.traffic, t)
-	if len(r.traffic) > maxPoints {
-		r.stride *= 2
-		half := r.traffic[:0]
-		for _, t := range r.traffic {
-			if n := len(half); n > 0 && t.At < half[n-1].At+int64(r.stride) {
-				half[n-1].Baseline += t.Baseline
-				half[n-1].Exposed += t.Exposed
-			} else {
-				half = append(half, t)
-			}
-		}
-		r.traffic = half
+	for len(r.traffic) > maxPoints {
+		r.coarsen()
 	}
+}
+
+// coarsen doubles the seconds that one point of traffic stands for.
+func (r *replay) coarsen() {
+	r.stride *= 2
+	half := r.traffic[:0]
+	for _, t := range r.traffic {
+		if n := len(half); n > 0 && t.At < half[n-1].At+int64(r.stride) {
+			half[n-1].Baseline += t.Baseline
+			half[n-1].Exposed += t.Exposed
+		} else {
+			half = append(half, t)
+		}
+	}
+	r.traffic = half
 }
 
 func (r *replay) note(v *judge.Verdict) {

@@ -2,7 +2,7 @@
 // refused resource and every request to another host.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,9 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 export const chrome = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser'].find((p) => p && existsSync(p));
 
 export const launch = () => chromium.launch({ executablePath: chrome, args: flags });
+
+/** others lists children that another thread of the process started. */
+const others = (pid) => readdirSync(`/proc/${pid}/task`).flatMap((t) => readFileSync(`/proc/${pid}/task/${t}/children`, 'utf8').trim().split(' '));
 
 /** start runs `sluice demo` and returns its address, a one-time link, a token and how to stop it. */
 export async function start(...args) {
@@ -47,6 +50,8 @@ export async function start(...args) {
       assert.ok(res.ok, `${path}: ${res.status} ${res.ok ? '' : await res.text()}`);
       return res.json();
     },
+    /** children signals the component processes. */
+    children: (signal) => others(child.pid).filter((p, i, all) => p && all.indexOf(p) === i).forEach((p) => process.kill(Number(p), signal)),
     freeze: () => child.kill('SIGSTOP'),
     thaw: () => child.kill('SIGCONT'),
     stop: async () => {
@@ -83,8 +88,9 @@ export async function axe(page) {
 
 export async function settled(page) {
   await page.waitForLoadState('load');
+  await page.locator('main h1').first().waitFor();
   await page.waitForFunction(() => !document.querySelector('[aria-busy]') && !/^Reading /m.test(document.querySelector('main')?.textContent ?? ''));
-  await page.waitForFunction(() => !document.querySelector('[data-testid=facts]') || document.querySelector('[data-testid=timeline] svg'));
+  await page.waitForFunction(() => !/\/r\/[^/]+$/.test(location.pathname) || document.querySelector('[data-testid=timeline] svg'));
 }
 
 export const plain = (s) => s.replaceAll('\u00a0', ' ').replace(/\s+/g, ' ').trim();

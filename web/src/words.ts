@@ -76,7 +76,7 @@ export function duration(ns: number): string {
   return `${number(s / 3600, 1)}${nb}h`;
 }
 
-export const ms = (x: number) => (Math.abs(x) < 10_000 ? `${number(x)}${nb}ms` : `${number(x / 1000, 1)}${nb}s`);
+export const ms = (x: number) => (Math.abs(x) < 2000 ? `${number(x)}${nb}ms` : `${number(x / 1000, x < 60_000 ? 1 : 0)}${nb}s`);
 
 const zero = '0001-01-01T00:00:00Z';
 export const known = (t?: string | null): t is string => !!t && t !== zero;

@@ -67,7 +67,7 @@ function Banner({ view, rows, now }: { view: RolloutView; rows: Row[]; now: numb
   const { state, plan, barrier } = view.status;
   const zero = time(state.decided);
   const safe = known(state.safeAt);
-  const late = !safe && (view.phase === 'RollbackIncomplete' || now - zero > plan.rollback.completeWithin / 1e6);
+  const late = !safe && (view.phase === 'RollbackIncomplete' || now - zero > plan.rollback.ackDeadline / 1e6);
   const tone: Tone = safe ? (view.phase === 'RollbackIncomplete' ? 'fail' : 'ok') : late ? 'fail' : 'run';
   const big = safe ? (view.phase === 'RollbackIncomplete' ? 'NOT UNWOUND' : 'SAFE') : late ? 'NOT SAFE' : 'Revoking';
   const b = rows.filter((r) => r.wave === 'exposure off');
@@ -118,7 +118,7 @@ function Matrix({ view, rows, now }: { view: RolloutView; rows: Row[]; now: numb
   const ends = rows.flatMap((r) => [r.proven ?? 0, r.activated ?? 0, r.waiting ? Math.max(now - zero, known(r.line.until) ? time(r.line.until) - zero : 0) : 0]);
   const max = nice(Math.max(10, ...ends) * 1.25);
   const bar = Math.min(460, Math.max(150, w - 660));
-  const deadline = plan.rollback.completeWithin / 1e6;
+  const deadline = plan.rollback.ackDeadline / 1e6;
   const last = Math.max(...rows.map((r) => r.proven ?? 0));
   const proven = rows.filter((r) => !r.waiting).length;
   const signal = known(state.revokedAt) ? time(state.revokedAt) - zero : undefined;
@@ -132,29 +132,29 @@ function Matrix({ view, rows, now }: { view: RolloutView; rows: Row[]; now: numb
         </>
       }>
         <div className="scroll">
-          <table className="stack" data-testid="matrix">
+          <table className="stack matrix" data-testid="matrix">
             <thead><tr><th>Component</th><th>Wave</th><th className="num">Activated</th><th className="num">Proven</th><th aria-label={`time axis, 0 to ${ms(max)}`}><AxisHead max={max} w={bar} /></th><th>Digest, how</th><th>State</th></tr></thead>
             <tbody>
               {rows.map((r) => (
-                <tr key={r.line.boot} className={r.waiting ? 'hot' : undefined} style={{ height: 52 }}>
-                  <td className="full"><b className="m">{r.line.component}</b><span className="two">{classWord[r.line.class] ?? r.line.class}, {r.line.instance}</span></td>
+                <tr key={r.line.boot} className={r.waiting ? 'hot' : undefined}>
+                  <td className="keep"><b className="m">{r.line.component}</b><span className="two">{classWord[r.line.class] ?? r.line.class}, {r.line.instance}</span></td>
                   <td className="t2 nw">{r.wave}</td>
                   <td className="num">{r.activated !== undefined ? `+${ms(r.activated)}` : '–'}</td>
                   <td className="num">{r.proven !== undefined ? `+${ms(r.proven)}` : '–'}</td>
                   <td className="full"><AckBar r={r} max={max} w={bar} now={now - zero} until={known(r.line.until) ? time(r.line.until) - zero : undefined} deadline={deadline} signal={signal} /></td>
                   <td>{r.waiting ? <>not known<span className="two">{known(r.line.until) ? `lease may run to ${clock(r.line.until, true)}` : 'no answer yet'}</span></>
                     : <><code>{short(state.digestBefore)}</code><span className="two">{how(r.line)}</span></>}</td>
-                  <td className="keep"><Status tone={r.waiting ? 'fail' : 'ok'}>{r.waiting ? 'Not proven' : 'Proven'}</Status></td>
+                  <td className="keepend"><Status tone={r.waiting ? 'fail' : 'ok'}>{r.waiting ? 'Not proven' : 'Proven'}</Status></td>
                 </tr>
               ))}
             </tbody>
             <tbody>
               <tr style={{ background: 'var(--surface-2)' }}>
-                <td className="full"><b className="m">{proven} of {rows.length}</b>, readers first</td><td /><td />
+                <td className="keep nw"><b className="m">{proven} of {rows.length}</b>, readers first</td><td /><td />
                 <td className="num"><b className="m">{waits ? '' : `+${ms(last)}`}</b></td>
-                <td className="t2 full">{signal !== undefined && `signal durable after ${ms(signal)}, `}deadline {duration(plan.rollback.completeWithin)}</td>
+                <td className="t2 full">{signal !== undefined && `signal durable after ${ms(signal)}, `}acknowledge within {duration(plan.rollback.ackDeadline)}, safe within {duration(plan.rollback.completeWithin)}</td>
                 <td><code>{short(state.digestAfter)}</code></td>
-                <td className="keep">{waits ? <Status tone="fail">Mixed</Status> : <Status tone="ok">Uniform</Status>}</td>
+                <td className="keepend">{waits ? <Status tone="fail">Mixed</Status> : <Status tone="ok">Uniform</Status>}</td>
               </tr>
             </tbody>
           </table>
@@ -223,10 +223,10 @@ function Hand({ view, rows }: { view: RolloutView; rows: Row[] }) {
       <h2>Do not want to wait? Cut it off by hand</h2>
       <p className="t2">Owner of the rollout: {plan.owner}{plan.deputies?.length ? `, deputies ${plan.deputies.join(', ')}` : ''}.</p>
       <ol style={{ marginTop: 8 }}>
-        {waits.map((r) => <li key={r.line.boot}>1. Take <code>{r.line.instance}</code> out of its route, or stop the process: a stopped process serves nothing.</li>)}
+        <li>1. Take {waits.map((r, i) => <span key={r.line.boot}>{i > 0 && ', '}<code>{r.line.instance}</code></span>)} out of the route, or stop the process: a stopped process serves nothing.</li>
         <li>2. Or wait: {latest ? <>the last lease ends {clock(latest, true)}, then the rollback is proven by itself.</> : 'the component has to acknowledge.'}</li>
       </ol>
-      <p className="t2 s12">Alarm since the deadline {clock(time(state.decided) + plan.rollback.completeWithin / 1e6, true)} has passed.</p>
+      <p className="t2 s12" style={{ marginTop: 6 }}>The time to acknowledge ended {clock(time(state.decided) + plan.rollback.ackDeadline / 1e6, true)}. Without proof by {clock(time(state.decided) + plan.rollback.completeWithin / 1e6, true)} the rollback counts as incomplete and the CLI ends with code 10.</p>
       <Command text={`sluice status ${view.name}`} />
     </section>
   );

@@ -53,7 +53,7 @@ func TestSettledFlags(t *testing.T) {
 		if d := c.Flag("nothing").Detail(ctx); d.ErrCode != flag.ErrFlagNotFound || c.Flag("nothing").Int(ctx, 3) != 3 {
 			t.Errorf("a flag that does not exist: %+v", d)
 		}
-		if c.Flag("on") != c.Flag("on") {
+		if first := c.Flag("on"); c.Flag("on") != first {
 			t.Error("two handles of one key")
 		}
 	})
@@ -230,6 +230,29 @@ func TestLeaseEndsWhenTheServerIsGone(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		if got := serves(); got != "two" {
 			t.Errorf("6 s after the network is back it serves %q: %+v", got, c.Status())
+		}
+	})
+}
+
+// TestLeaseThatComesLateChangesNoRequest: what began on the baseline stays there.
+func TestLeaseThatComesLateChangesNoRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.join(nil)
+		defer w.leave(c)
+		w.set(func() { w.refuse["/v1/renew"] = problemOf{status: 503} })
+		w.open(flag.Full)
+		soon()
+		ctx, req := c.Begin(t.Context(), "u")
+		defer req.End(nil)
+		first := c.Flag("model").String(ctx, "?")
+		w.set(func() { delete(w.refuse, "/v1/renew") })
+		time.Sleep(3 * time.Second)
+		if c.Status().Leases[theRollout] == 0 {
+			t.Fatal("no lease came")
+		}
+		if again := c.Flag("model").String(ctx, "?"); first != "one" || again != "one" {
+			t.Errorf("the request sees %q, then %q", first, again)
 		}
 	})
 }

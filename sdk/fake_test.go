@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -571,5 +570,3 @@ func blocksWhere(reports []slp.EvidenceRequest, metric, arm string) (n, bad, ope
 	}
 	return n, bad, open
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

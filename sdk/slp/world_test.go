@@ -39,7 +39,7 @@ type world struct {
 	seen  counters
 }
 
-type counters struct{ proofs, byAck, byLapse, exposed, restarts, failovers, drained int }
+type counters struct{ proofs, byAck, byLapse, exposed, restarts, failovers int }
 
 // packet is something that happens at or after a time, anywhere in the order.
 type packet struct {
@@ -347,7 +347,7 @@ func (s *toyServer) look() {
 	}
 	at := max(s.at, s.started) // L5
 	horizon := at + toyY
-	byAck := map[string]bool{}
+	byAck, lapsed := map[string]bool{}, 0
 	for boot, joined := range s.members {
 		if joined > s.at || s.bye[boot] {
 			continue
@@ -367,8 +367,9 @@ func (s *toyServer) look() {
 		if s.now() < lapse+toyW*11/10 {
 			return
 		}
-		s.w.seen.byLapse++
+		lapsed++
 	}
+	s.w.seen.byLapse += lapsed
 	for boot := range byAck {
 		s.w.seen.byAck++
 		s.drainedBelow[boot] = s.floor
@@ -712,7 +713,6 @@ func (p *proc) drained() {
 		if p.c.drained[scope] >= meta.Rev {
 			continue
 		}
-		p.w.seen.drained++
 		for _, e := range p.c.Step(p.mono(), RequestsDrained{Scope: scope, Rev: meta.Rev}) {
 			p.do(e)
 		}

@@ -1,0 +1,5 @@
+//go:build race
+
+package slp
+
+const raceEnabled = true

@@ -586,6 +586,7 @@ export interface components {
             /** Format: int64 */
             bakes: number;
             guardrails: components["schemas"]["Guardrail"][] | null;
+            onSRM?: string;
             /** Format: double */
             powerFrom: number;
             rollout: string;
@@ -779,6 +780,13 @@ export interface components {
             exposed: number;
             /** @description false: still collecting, the numbers say nothing yet */
             judged: boolean;
+            /**
+             * Format: double
+             * @description log evidence that fails the lane on its own
+             */
+            level?: number;
+            /** Format: double */
+            logE?: number;
             /** Format: int64 */
             looks?: number;
             /** Format: double */

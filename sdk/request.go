@@ -249,6 +249,11 @@ func (q *Request) count(d *decision, b *boundFlag, now slp.Mono) {
 		}
 	}
 	d.slot = d.judged.acc.Begin(second, q.key(d, b, held), evidence.Unit{Hash: q.unitHash(d.judged), Bucket: r.UnitBucket}, &values)
+	if drawn := d.handle.Drawn(&q.unit, r.Exposure); drawn != flag.ArmNone && drawn != r.Assigned {
+		if id, ok := d.judged.acc.Metric(evidence.MetricAssignment); ok {
+			d.slot.Observe(id, 1)
+		}
+	}
 }
 
 // key finds the evidence key; for a pin at a number of its own it is made here.

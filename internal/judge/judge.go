@@ -172,6 +172,7 @@ type Config struct {
 	Rollout    string      `json:"rollout"`
 	Alpha      float64     `json:"alpha"` // false rollbacks per rollout, over all always-valid guardrails
 	Guardrails []Guardrail `json:"guardrails"`
+	OnSRM      Action      `json:"onSRM,omitempty"`  // units on an arm that their hash does not give; "" means pause
 	PowerFrom  float64     `json:"powerFrom"`        // exposure share of a cohort from which a pass must be powered; default 0.25
 	Bakes      int         `json:"bakes"`            // seconds of all declared maximum bakes together: N of the restarts
 	Stages     int         `json:"stages,omitempty"` // declared stages, each begins a process of its own; 0 means 1

@@ -36,6 +36,7 @@ func (w *silenceWatch) check() error {
 // watch takes a second into the watches that belong to no guardrail.
 func (s *State) watch(cfg Config, ix index) {
 	s.watchSilence(cfg, ix)
+	s.watchAssignment(ix)
 	s.watchLate(cfg, ix)
 }
 
@@ -79,7 +80,7 @@ func (s *State) watched(cfg Config) []Verdict {
 			Detail: "requests of the exposed arm begin and have no outcome",
 		})
 	}
-	return append(out, s.lostVerdicts()...)
+	return append(append(out, s.srmVerdicts(cfg)...), s.lostVerdicts()...)
 }
 
 // lateMargin is what the share of late observations may differ by: twice as many, and one point.

@@ -37,6 +37,7 @@ type State struct {
 	Alarm      *alarm                 `json:"alarm,omitempty"`
 	Recheck    int64                  `json:"recheck,omitempty"` // clock before which a refuted alarm is not examined again
 	Silence    *silenceWatch          `json:"silence,omitempty"`
+	Srm        [2]srmCount            `json:"srm"`            // by assigned arm
 	Late       map[string]*lateWatch  `json:"late,omitempty"` // by metric
 	Components map[string]*bootsWatch `json:"components,omitempty"`
 

@@ -212,12 +212,17 @@ var builtIn = []string{evidence.MetricError, "errors"}
 
 func (c *compiler) metrics(v *value) {
 	c.plan.Metrics = map[string]evidence.Metric{
-		evidence.MetricError: {Kind: evidence.KindProportion, SettleMs: defaultSettle.Milliseconds()},
+		evidence.MetricError:      {Kind: evidence.KindProportion, SettleMs: defaultSettle.Milliseconds()},
+		evidence.MetricAssignment: {Kind: evidence.KindProportion, SettleMs: defaultSettle.Milliseconds()},
 	}
 	for _, name := range v.names {
 		m := v.members[name]
 		if name == "errors" {
 			c.fail(m, "name.reserved", `"errors" is how signals name the built-in metric error`, "choose another name, or set settle under the name error")
+			continue
+		}
+		if name == evidence.MetricAssignment {
+			c.fail(m, "name.reserved", `"assignment" is the built-in metric of units on the wrong arm`, "choose another name")
 			continue
 		}
 		c.plan.Metrics[name] = c.metric(name, m)

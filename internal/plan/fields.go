@@ -196,6 +196,7 @@ func analysisFields() field {
 		num(tNumber, "alpha", "Probability that a harmless rollout is ever rolled back by an always-valid guardrail.", span{0, 0.05, true}).defaults("0.01"),
 		enum("onInconclusive", "What happens when a bake ends without enough evidence: approve asks a person, hold waits.", "hold", "approve").defaults("approve"),
 		actionField("onError", "What an error of a provider does.").defaults("pause"),
+		actionField("onSRM", "What units on an arm that their hash does not give do.").defaults("pause"),
 		noDataField().defaults("{after: 10m, do: pause}"),
 	).with(notYet("initialDelay", "failureLimit", "inconclusiveLimit", "consecutiveErrorLimit", "powerFrom"))
 }

@@ -45,6 +45,7 @@ func (c *compiler) guardrails(spec *value) {
 	}
 	c.plan.OnUnclear = textOr(defaults.get("onInconclusive"), "approve")
 	in := inherited{onError: judge.ActPause, onNoData: judge.ActPause, after: defaultNoData}
+	cfg.OnSRM = judge.Action(textOr(defaults.get("onSRM"), string(judge.ActPause)))
 	in.onError = judge.Action(textOr(defaults.get("onError"), string(in.onError)))
 	in.onNoData, in.after = c.noData(defaults.get("onNoData"), in)
 	if list.ok && len(list.list) == 0 {

@@ -35,6 +35,10 @@ const (
 // MetricError is the built-in proportion "the request ended with an error or never ended".
 const MetricError = "error"
 
+// MetricAssignment is the built-in proportion of requests whose arm is not the one that the unit's hash gives. Only
+// mismatches are observed; the requests are those of MetricError.
+const MetricAssignment = "assignment"
+
 // Metric says how observations of one name are kept. It travels in the rollout's scope.
 type Metric struct {
 	Kind     string   `json:"kind"`

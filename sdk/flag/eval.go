@@ -108,6 +108,22 @@ func (h *Handle) EvalPinned(ctx *Context, arm Arm, leased bool) (r Result) {
 	return r
 }
 
+// Drawn returns the arm that the unit's hash gives at an exposure, whatever decided: what an assignment is checked against.
+// It is ArmNone where there is no open rollout or no unit.
+func (h *Handle) Drawn(ctx *Context, e Exposure) Arm {
+	if h == nil || h.rollout == nil || ctx == nil {
+		return ArmNone
+	}
+	hash, _, ok := h.rollout.unitOf(ctx)
+	switch {
+	case !ok:
+		return ArmNone
+	case Exposed(bucketOf(hash, h.rollout.saltHash), e):
+		return ArmExposed
+	}
+	return ArmBaseline
+}
+
 // decide returns the prepared result, which is shared and must be copied, and the unit bucket.
 func (h *Handle) decide(ctx *Context, leased bool) (*Result, uint8) {
 	if r := h.first(ctx, leased); r != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -260,5 +261,33 @@ func TestAttrText(t *testing.T) {
 	}
 	if _, ok := NewContext("").Attr(TargetingKey); ok {
 		t.Error("an empty targeting key counts as an attribute")
+	}
+}
+
+// TestDrawnIsTheHashsArm: for a unit that the rollout decided the drawn arm is the assigned one; a pin to the other arm shows.
+func TestDrawnIsTheHashsArm(t *testing.T) {
+	h := mustCompile(t, etaObjects(), map[string]uint64{"eta-12": 7, "base": 3}).Flag("eta")
+	seen := map[Arm]int{}
+	for i := range 2000 {
+		ctx := NewContext("unit-" + strconv.Itoa(i))
+		r := h.Eval(ctx, true)
+		if r.Assigned == ArmNone {
+			continue
+		}
+		seen[r.Assigned]++
+		if got := h.Drawn(ctx, r.Exposure); got != r.Assigned {
+			t.Fatalf("unit %d: drawn %v, assigned %v", i, got, r.Assigned)
+		}
+		other := ArmBaseline + ArmExposed - r.Assigned
+		if p := h.EvalPinned(ctx, other, true); p.Assigned == other && h.Drawn(ctx, p.Exposure) == other {
+			t.Fatalf("unit %d: pinned to %v, and drawn there", i, other)
+		}
+	}
+	if seen[ArmBaseline] == 0 || seen[ArmExposed] == 0 {
+		t.Errorf("units seen on the arms: %v", seen)
+	}
+	var none *Handle
+	if none.Drawn(NewContext("u"), Full) != ArmNone || h.Drawn(NewContext(""), Full) != ArmNone {
+		t.Error("without a rollout or a unit nothing is drawn")
 	}
 }

@@ -269,7 +269,7 @@ func TestDrawnIsTheHashsArm(t *testing.T) {
 	h := mustCompile(t, etaObjects(), map[string]uint64{"eta-12": 7, "base": 3}).Flag("eta")
 	seen := map[Arm]int{}
 	for i := range 2000 {
-		ctx := NewContext("unit-" + strconv.Itoa(i))
+		ctx := NewContext("unit-"+strconv.Itoa(i), Str("country", "fr"))
 		r := h.Eval(ctx, true)
 		if r.Assigned == ArmNone {
 			continue

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+
+	"sluice.dev/sdk/evidence"
 )
 
 // Problem is a refused request of a member: an RFC 9457 body with a stable code.
@@ -18,12 +20,12 @@ func (p *Problem) Error() string { return p.Text }
 func (s *Server) refuse(w http.ResponseWriter, status int, err error) {
 	body := map[string]any{"type": "about:blank", "status": status, "title": http.StatusText(status), "detail": err.Error(), "code": "unavailable"}
 	var p *Problem
-	var coded interface{ ErrorCode() string }
+	var ev *evidence.Error
 	switch {
 	case errors.As(err, &p):
 		body["code"], body["fix"] = p.Code, p.Fix
-	case errors.As(err, &coded):
-		body["code"] = coded.ErrorCode()
+	case errors.As(err, &ev):
+		body["code"], body["field"] = ev.Code, ev.Field
 	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")

@@ -23,6 +23,7 @@ const (
 	streamQueue   = 256                    // frames that wait for one slow reader; then its stream ends and it resumes
 	streamReplay  = 5000                   // records replayed for Last-Event-ID; further back the reader reads /v1/audit
 	streamTimeout = 10 * time.Second       // of one write
+	streamLife    = 10 * time.Minute       // then the reader comes back and is asked again who it is
 )
 
 // RecordEvent tells that a record was written.
@@ -227,8 +228,12 @@ func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sent, ok := s.begin(r, &out)
 	ping := time.NewTicker(streamPing)
 	defer ping.Stop()
+	end := time.NewTimer(streamLife)
+	defer end.Stop()
 	for ok {
 		select {
+		case <-end.C:
+			return
 		case <-r.Context().Done():
 			return
 		case <-s.done:

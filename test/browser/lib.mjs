@@ -22,6 +22,20 @@ export const launch = () => chromium.launch({ executablePath: chrome, args: flag
 /** others lists children that another thread of the process started. */
 const others = (pid) => readdirSync(`/proc/${pid}/task`).flatMap((t) => readFileSync(`/proc/${pid}/task/${t}/children`, 'utf8').trim().split(' '));
 
+/** empty runs `sluice serve` on a directory that has nothing. */
+export async function empty() {
+  const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', mkdtempSync(join(tmpdir(), 'sluice-empty-'))], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  child.stdout.on('data', (b) => { text += b; });
+  child.stderr.on('data', (b) => { text += b; });
+  while (!/login\?token=\w+ /.test(text)) {
+    if (child.exitCode !== null) throw new Error(text);
+    await new Promise((r) => setTimeout(r, 20));
+  }
+  const link = text.match(/http:\S+login\?token=\w+/)[0];
+  return { link, base: new URL(link).origin, stop: () => new Promise((done) => { child.on('exit', done); child.kill('SIGINT'); }) };
+}
+
 /** start runs `sluice demo` and returns its address, a one-time link, a token and how to stop it. */
 export async function start(...args) {
   const begun = performance.now();

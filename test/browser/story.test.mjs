@@ -163,6 +163,28 @@ test('the history is what the judge saw: its last point is the verdict of the de
   assert.deepEqual([p.result, p.effect, p.nBaseline, p.nExposed, p.lower], [v.result, v.effect, v.nBaseline, v.nExposed, v.lower]);
 });
 
+test('11 a lane without data is hatched and says since when; its verdict is never a pass', async () => {
+  const { page, context } = await open(browser, { state: session });
+  let since;
+  await page.route('**/series', async (route) => { // the demo has no gap: make one of its seconds silent
+    const body = await (await route.fetch()).json();
+    const lane = body.lanes.find((l) => l.guardrail === 'errors');
+    const n = lane.points.length;
+    since = lane.points[n - 5].at;
+    for (const p of lane.points.slice(n - 5, n - 1)) p.result = 'no-data';
+    await route.fulfill({ json: body });
+  });
+  await page.goto(`${demo.base}/r/${name}`);
+  await settled(page);
+  const gap = page.locator('[data-lane^="errors/"] [data-gap]').first();
+  await gap.waitFor();
+  assert.match(await gap.locator('rect').getAttribute('fill'), /^url/);
+  const clock = new Date(since * 1000).toISOString().slice(11, 19);
+  assert.ok((await gap.locator('text').first().innerHTML()).includes(`since ${clock}Z`));
+  await shot(page, 'no-data-light');
+  await context.close();
+});
+
 test('20 the timeline marks every record of the rollout', async () => {
   const { page } = first;
   const { records } = await demo.api(`/v1/audit?rollout=${name}&limit=500`);

@@ -104,6 +104,7 @@ function open(channel: BroadcastChannel | undefined) {
   }
   source.onerror = () => {
     if (now.state !== 'stale') set({ state: 'connecting' });
+    if (source?.readyState === EventSource.CLOSED) void client.invalidateQueries({ queryKey: ['me'] }); // refused: the session may have ended
     if (source?.readyState === EventSource.CLOSED) setTimeout(() => { if (source?.readyState === EventSource.CLOSED) open(channel); }, 2000);
   };
 }

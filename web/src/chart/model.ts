@@ -127,7 +127,10 @@ function worthIt(lane: Lane, series: Series, cause?: Verdict): boolean {
 function silent(points: readonly LanePoint[]): { from: number; to: number }[] {
   const out: { from: number; to: number }[] = [];
   points.forEach((p, i) => {
-    if (p.result === 'no-data') out.push({ from: p.at * 1000, to: i + 1 < points.length ? sec(points[i + 1]) : sec(p) });
+    if (p.result !== 'no-data') return;
+    const to = i + 1 < points.length ? points[i + 1].at * 1000 : sec(p);
+    if (out.length && out[out.length - 1].to >= p.at * 1000) out[out.length - 1].to = to;
+    else out.push({ from: p.at * 1000, to });
   });
   return out;
 }
@@ -148,7 +151,7 @@ function domain(points: readonly LanePoint[], limit: number): [number, number] {
 function runs(points: readonly LanePoint[], phases: readonly Phase[], of: number, end: number): Run[] {
   return phases.filter((p) => p.stage >= 0).map((ph) => {
     const mine = points.filter((p) => p.stage === ph.stage && sec(p) <= ph.to + 1000);
-    const seen = mine.filter((p) => p.judged).map((p) => ({ x: Math.min(Math.max(sec(p), ph.from), ph.to), p }));
+    const seen = mine.filter((p) => p.judged || p.result === 'no-data').map((p) => ({ x: Math.min(Math.max(sec(p), ph.from), ph.to), p }));
     const first = seen.length ? seen[0].x : Math.min(ph.to, end);
     const before = mine.filter((p) => !p.judged);
     const n = Math.max(0, ...before.map((p) => Math.min(p.nBaseline, p.nExposed)));

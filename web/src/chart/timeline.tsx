@@ -183,13 +183,13 @@ function LaneView({ l, m, x, box, y, h, big, clip, hatch, grid }: { l: LaneModel
       {l.gaps.map((g, i) => (
         <g key={i} data-gap="">
           <rect x={Math.max(box.left, x(g.from))} y={y + 1} width={Math.max(2, Math.min(end, x(g.to)) - Math.max(box.left, x(g.from)))} height={h - 1} fill={hatch} />
-          {x(g.to) - x(g.from) > 30 && <text x={x(g.to) + 4} y={y + h - 8} className="halo">no data {number((g.to - g.from) / 1000)} s since {clock(g.from)}</text>}
+          {x(g.to) - x(g.from) > 8 && <text x={Math.max(box.left + 4, x(g.from) + (x(g.from) > box.w - box.right - 190 ? -4 : 4))} textAnchor={x(g.from) > box.w - box.right - 190 ? 'end' : 'start'} y={y + h - 8} className="halo t1">no data {number((g.to - g.from) / 1000)} s since {clock(g.from)}</text>}
         </g>
       ))}
       <line x1={box.left} x2={box.w - box.right} y1={Y(0)} y2={Y(0)} className="z crisp" />
       <line x1={box.left} x2={end} y1={Y(limit)} y2={Y(limit)} className="lim" data-limit="" />
       {m.phases.filter((p) => p.stage >= 0 && x(p.from) > box.left).map((p) => <line key={p.from} x1={x(p.from)} x2={x(p.from)} y1={y + 1} y2={y + h} className="stg crisp" />)}
-      <g clipPath={clip}>{l.runs.map((r) => <RunView key={r.stage} points={r.points.map((q) => ({ x: x(q.x), e: Y(q.p.effect), lo: q.p.lower == null ? undefined : Y(q.p.lower), hi: q.p.upper == null ? undefined : Y(q.p.upper) }))} to={Math.min(x(r.to), end) - 3} />)}</g>
+      <g clipPath={clip}>{l.runs.map((r) => <RunView key={r.stage} points={r.points.map((q) => ({ x: x(q.x), off: q.p.result === 'no-data', e: Y(q.p.effect), lo: q.p.lower == null ? undefined : Y(q.p.lower), hi: q.p.upper == null ? undefined : Y(q.p.upper) }))} to={Math.min(x(r.to), end) - 3} />)}</g>
       {l.runs.map((r) => r.collecting && <Collecting key={r.stage} c={r.collecting} shadow={r.stage >= 0 && m.phases.find((p) => p.stage === r.stage)?.exposure === 0} x={x} free={free([Y(0), Y(limit)], y, h)} left={box.left} end={end} />)}
       {box.narrow ? <text x={box.left + 4} y={Y(limit) - 5} className="tf halo">limit {l.limit}</text> : (
         <>
@@ -224,17 +224,17 @@ function Value({ l, x, y, big }: { l: LaneModel; x: number; y: number; big: bool
   );
 }
 
-interface Px { x: number; e: number; lo?: number; hi?: number }
+interface Px { x: number; e: number; off: boolean; lo?: number; hi?: number }
 
 /** RunView draws one stage of a lane: each verdict stands until the next one. */
 function RunView({ points, to }: { points: Px[]; to: number }) {
   if (!points.length) return null;
   const stops = points.map((p, i) => Math.max(p.x, i + 1 < points.length ? points[i + 1].x : to));
-  const line = points.map((p, i) => `${i ? 'L' : 'M'}${p.x.toFixed(1)} ${p.e.toFixed(1)}H${stops[i].toFixed(1)}`).join('');
+  const line = points.map((p, i) => (p.off ? '' : `${i && !points[i - 1].off ? 'L' : 'M'}${p.x.toFixed(1)} ${p.e.toFixed(1)}H${stops[i].toFixed(1)}`)).join('');
   const dense = points.length > 60;
   // An interval that is open on one side goes to the edge of the lane; where there is none yet there is no band.
   const band = (p: Px, i: number) => {
-    if (p.lo === undefined && p.hi === undefined) return '';
+    if (p.off || (p.lo === undefined && p.hi === undefined)) return '';
     const top = p.hi ?? -1e4, bottom = p.lo ?? 1e4;
     return `M${p.x.toFixed(1)} ${top.toFixed(1)}H${stops[i].toFixed(1)}V${bottom.toFixed(1)}H${p.x.toFixed(1)}Z`;
   };
@@ -243,7 +243,7 @@ function RunView({ points, to }: { points: Px[]; to: number }) {
     <>
       {bands && <path className="b95" data-band="" d={bands} />}
       <path d={line} className="exp" data-line="" />
-      {!dense && points.map((p, i) => <circle key={i} cx={p.x} cy={p.e} r={2.6} fill="var(--exposed)" stroke="var(--surface)" />)}
+      {!dense && points.filter((p) => !p.off).map((p, i) => <circle key={i} cx={p.x} cy={p.e} r={2.6} fill="var(--exposed)" stroke="var(--surface)" />)}
     </>
   );
 }

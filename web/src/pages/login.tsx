@@ -20,7 +20,7 @@ export function Login() {
         <p className="t2" style={{ margin: '8px 0 14px' }}>Open the link that <code>sluice demo</code> or <code>sluice serve</code> printed, or paste an API token.</p>
         <label className="s12 m" htmlFor="token">Token</label>
         <input id="token" name="token" type="password" className="field" autoComplete="current-password" placeholder="slc_…" required aria-describedby="login-error" />
-        <p id="login-error" role="alert" className="st fail" style={{ whiteSpace: 'normal', minHeight: 24 }}>{error}</p>
+        <p id="login-error" role="alert" className="st fail" style={{ whiteSpace: 'normal', display: 'block', minHeight: 28, padding: '4px 0' }}>{error}</p>
         <button type="submit" className="btn primary">Sign in</button>
       </form>
     </main>

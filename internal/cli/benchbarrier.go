@@ -156,7 +156,7 @@ spec:
   change: {flag: {key: bench, stable: v14, candidate: v15}}
   guardrails: [{name: errors, signal: "sdk:errors", test: {kind: threshold, worseBy: 10pp}}]
   stages: [{name: canary, exposure: 5%%, bake: 1h}, {name: full, exposure: 100%%, holdback: 5%%, bake: 1h}]
-  rollback: {signal: {leaseTTL: %s, completeWithin: 60s, unwindWithin: 5m}, downstream: {drain: 100ms}}
+  rollback: {signal: {leaseTTL: %s, completeWithin: 3m, unwindWithin: 10m}, downstream: {drain: 100ms}}
 `, i, ttl)
 }
 
@@ -168,7 +168,12 @@ func (r *barrierResult) measure(ctx context.Context, c *client.Client, o barrier
 	var cpu time.Duration
 	for i := range o.rounds {
 		name := fmt.Sprintf("bench-%d", i+1)
-		if err := c.Post(ctx, "/v1/apply", map[string]any{"source": benchSpec(i+1, o.ttl)}, nil); err != nil {
+		err := c.Post(ctx, "/v1/apply", map[string]any{"source": benchSpec(i+1, o.ttl)}, nil)
+		var p *client.Problem
+		if errors.As(err, &p) && p.Findings != nil {
+			return fmt.Errorf("spec of the bench's rollout with leases of %s: %s", o.ttl, p.Findings)
+		}
+		if err != nil {
 			return err
 		}
 		if _, err := reach(ctx, c, name, func(v rolloutView) bool { return v.Status.State.Sub == rollout.Baking }); err != nil {

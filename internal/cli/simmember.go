@@ -110,13 +110,16 @@ func (m *simMember) freeze(on bool) {
 	m.frozen = on
 }
 
+// idleRenew is the time between renewals while nothing is leased, as in the SDK; a lease is renewed five times in its life.
+const idleRenew = 5 * time.Second
+
 func (m *simMember) renewing(ctx context.Context) {
 	for ctx.Err() == nil {
 		m.renew(ctx)
 		m.mu.Lock()
-		every := time.Second
+		every := idleRenew
 		if m.ttl > 0 {
-			every = m.ttl / 3
+			every = min(every, m.ttl/5)
 		}
 		m.mu.Unlock()
 		t := time.NewTimer(every)
@@ -160,7 +163,7 @@ func (m *simMember) event(ctx context.Context, e slp.Event) {
 		m.mu.Unlock()
 		return
 	}
-	acks := m.follow(e)
+	acks, begins := m.follow(e)
 	var prepared []slp.Prepared
 	if p := e.Prepare; p != nil {
 		m.loaded[p.Scope] = loadScope(p)
@@ -177,20 +180,22 @@ func (m *simMember) event(ctx context.Context, e slp.Event) {
 		m.unsent = append(m.unsent, acks...)
 		m.mu.Unlock()
 	}
-	select { // a lease that begins now is asked for now
-	case m.wake <- struct{}{}:
-	default:
+	if begins {
+		select { // a lease that begins is asked for at once
+		case m.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
-// follow takes the level-triggered part of an event and returns what there is to acknowledge.
-func (m *simMember) follow(e slp.Event) []slp.Ack {
-	var acks []slp.Ack
+// follow takes the level-triggered part of an event and returns what there is to acknowledge, and whether a lease begins.
+func (m *simMember) follow(e slp.Event) (acks []slp.Ack, begins bool) {
 	reader := m.hello.Class != slp.ClassStore && m.hello.Class != slp.ClassWriter
 	for scope, rev := range e.Committed {
 		if rev > m.active[scope] {
 			m.active[scope] = rev
 			acks = append(acks, slp.Ack{Scope: scope, Rev: rev, Stage: slp.StageActivated})
+			begins = begins || e.Floors[scope] == 0
 			if m.onCommit != nil {
 				s := m.loaded[scope]
 				s.Scope, s.Revision = scope, rev
@@ -207,7 +212,7 @@ func (m *simMember) follow(e slp.Event) []slp.Ack {
 			acks = append(acks, slp.Ack{Scope: scope, Rev: m.active[scope], Stage: slp.StageDrained})
 		}
 	}
-	return acks
+	return acks, begins
 }
 
 // loadScope finds the exposure of the open cohort in a scope's content.
@@ -225,9 +230,4 @@ func loadScope(p *slp.Prepare) simScope {
 		}
 	}
 	return s
-}
-
-// bye says that the boot stopped evaluating.
-func (m *simMember) bye(ctx context.Context) error {
-	return m.wire.post(ctx, "/v1/ack", slp.AckRequest{Instance: m.hello.Instance, Boot: m.hello.Boot, Bye: true}, nil)
 }

@@ -52,10 +52,10 @@ test: check-go check-cc lint ## every test; the race detector is on wherever the
 	@$(MAKE) -s test-browser
 
 test-browser: build ## the demo seen through a real browser (Debian's Chromium, installed when absent and root)
-	@$(MAKE) -s check-node || { test -z "$$CI"; exit; }
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
-	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then \
-		echo "SKIPPED: browser tests, no Chromium here (apt-get install chromium)"; test -z "$$CI"; exit; fi; \
+	@skip() { echo "SKIPPED: browser tests, $$1"; test -z "$$CI"; exit; }; have() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null; }; \
+	$(MAKE) -s check-node || skip "no Node 20.19"; \
+	if ! have && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true; fi; \
+	have || skip "no Chromium here (apt-get install chromium)"; \
 	set -e; \
 	(cd web && npm run --silent api:check); \
 	test -d test/browser/node_modules/playwright-core || (cd test/browser && npm ci --no-fund --no-audit); \

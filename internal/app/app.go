@@ -148,7 +148,7 @@ func (a *App) serve() {
 	mux.Handle("/", a.api.Snapshots(webui.Handler()))
 	guard := http.NewCrossOriginProtection()
 	a.http = &http.Server{
-		Handler:           guard.Handler(httpapi.Authenticate(a.tokens, mux)),
+		Handler:           guard.Handler(httpapi.Authenticate(a.tokens, a.denied, mux)),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
 	a.wg.Go(func() {
@@ -156,6 +156,13 @@ func (a *App) serve() {
 			a.cfg.Log.Error("serve", "err", err)
 		}
 	})
+}
+
+// denied puts a refused request into the log.
+func (a *App) denied(ctx context.Context, d engine.Denied) {
+	if err := a.ctl.Do(ctx, d); err != nil {
+		a.cfg.Log.Error("record denial", "err", err)
+	}
 }
 
 // URL is where the server answers.

@@ -181,8 +181,8 @@ func TestTokens(t *testing.T) {
 	if err := admin.Get(ctx, "/v1/audit?kind=denied", &log); err != nil {
 		t.Fatal(err)
 	}
-	if len(log.Records) != 2 || log.Records[0].Actor != "token:viewer" {
-		t.Errorf("denials in the log: got %+v, want the viewer's two", log.Records)
+	if len(log.Records) != 3 || log.Records[0].Actor != "token:viewer" || log.Records[2].Actor != "token:component" {
+		t.Errorf("denials in the log: got %+v, want the viewer's two and the component's", log.Records)
 	}
 	none, err := client.New(a.URL(), "slc_wrong")
 	if err != nil {

@@ -208,7 +208,7 @@ func (e *Engine) feed(o *Output, r *run, ev rollout.Event) error {
 	r.state = next
 	quiet := ev.Kind == rollout.Judged && next.Phase == before.Phase && next.Sub == before.Sub && next.Stage == before.Stage && next.Pause == before.Pause
 	if !quiet {
-		e.record(o, audit.Record{Kind: "rollout." + string(ev.Kind), Env: next.Env, Rollout: next.Name, Actor: ev.Actor, Reason: ev.Reason}, trim(ev), next)
+		e.record(o, audit.Record{Kind: "rollout." + string(ev.Kind), Env: next.Env, Rollout: next.Name, Actor: ev.Actor, Reason: ev.Reason, Rev: ev.Revision}, trim(ev), next)
 	}
 	for _, f := range fx {
 		if err := e.do(o, r, f); err != nil {

@@ -95,7 +95,8 @@ var fleetPaths = []string{"/v1/hello", "/v1/renew", "/v1/ack", "/v1/evidence", "
 
 // Authenticate puts the caller into the context of each request, answers 401 without one, and lets members reach
 // nothing but their own routes.
-func Authenticate(t *Tokens, next http.Handler) http.Handler {
+// What a caller may not reach goes into the log by way of denied.
+func Authenticate(t *Tokens, denied func(context.Context, engine.Denied), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if open(r.URL.Path) {
 			next.ServeHTTP(w, r)
@@ -114,6 +115,7 @@ func Authenticate(t *Tokens, next http.Handler) http.Handler {
 			}
 		}
 		if d := policy.Decide(actor, act, ""); !d.Allow {
+			denied(r.Context(), engine.Denied{Action: string(act), Actor: actor.Name, Reason: d.Reason})
 			writeProblem(w, problem(http.StatusForbidden, "denied", "use a token with another role", "%s", d.Reason))
 			return
 		}

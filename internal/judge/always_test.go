@@ -34,7 +34,6 @@ type traffic struct {
 	exposure uint32
 	revision uint64
 	values   int
-	scored   bool
 	bad      func(sec int64, arm int, value int) float64 // share of bad ones
 	latency  func(sec int64, arm int, value int) float64 // ln of the middle; nil for no latency
 	unit     func() int                                  // of a request; nil: a new one each

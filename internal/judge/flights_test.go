@@ -1,8 +1,6 @@
 package judge
 
 import (
-	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -124,39 +122,6 @@ func (w *flightWorld) request(acc *evidence.Accumulator, metric evidence.MetricI
 	slot := acc.Begin(sec, key, evidence.Unit{Hash: uint64(o.Row), Bucket: flag.UnitBucket(unit)}, &values)
 	slot.Observe(metric, score.Error)
 	slot.End(false)
-}
-
-// flightTable sums up seeds.
-type flightTable struct {
-	caught, lax, rate, missed, early int
-	seconds                          []float64
-}
-
-func (tb *flightTable) add(r flightRun) {
-	switch {
-	case r.decider.Result != Fail:
-		tb.missed++
-		return
-	case r.seconds <= 0:
-		tb.early++
-	}
-	tb.caught++
-	tb.seconds = append(tb.seconds, r.seconds)
-	if r.decider.Value == "origin="+flights.FaultFeedOrigin {
-		tb.lax++
-	}
-	if r.decider.Guardrail == "off-by-30" {
-		tb.rate++
-	}
-}
-
-func (tb *flightTable) String() string {
-	slices.Sort(tb.seconds)
-	times := "-"
-	if n := len(tb.seconds); n > 0 {
-		times = fmt.Sprintf("%.1f/%.1f/%.1f", tb.seconds[n/2], tb.seconds[n*9/10], tb.seconds[n-1])
-	}
-	return fmt.Sprintf("caught %d (by LAX %d, off-by-30 %d, before the fault %d), missed %d, seconds %s", tb.caught, tb.lax, tb.rate, tb.early, tb.missed, times)
 }
 
 var demoSetting = flightSetting{rate: 0.2, shape: 0.1, listed: true, weights: [2]float64{1, 1}}

@@ -29,9 +29,9 @@ func TestRequestsWithoutAnOutcomePauseTheRollout(t *testing.T) {
 		{"of the baseline", [2]uint64{6, 0}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg, s, w := calm(5)
+			cfg, _, w := calm(5)
 			cfg.Guardrails[0].Metric, cfg.Guardrails[0].Name = "latency", "other" // only the watch looks at the errors
-			s = New(cfg, testMetrics)
+			s := New(cfg, testMetrics)
 			Enter(s, 0, w.exposure, "general")
 			var rep Report
 			for i := range int64(120) {

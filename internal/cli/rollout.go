@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/internal/client"
+	"sluice.dev/sluice/internal/judge"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/report"
 	"sluice.dev/sluice/internal/rollout"
@@ -527,14 +528,27 @@ func whyCmd(g *globals) *cobra.Command {
 			}
 			var out struct {
 				Sentence string   `json:"sentence"`
+				Basis    string   `json:"basis"`
 				Lines    []string `json:"lines"`
+				Verdicts []judge.Verdict
 			}
 			if err := json.Unmarshal(raw, &out); err != nil {
 				return err
 			}
 			g.printf("%s\n", out.Sentence)
-			for _, l := range out.Lines {
+			if out.Basis != "" {
+				g.printf("%s\n", out.Basis)
+			}
+			quiet := 0
+			for i, l := range out.Lines {
+				if v := out.Verdicts[i]; v.Value != "" && v.Result == judge.Inconclusive {
+					quiet++ // a value that shows nothing
+					continue
+				}
 				g.printf("  %s\n", l)
+			}
+			if quiet > 0 {
+				g.printf("  %d values of segments and sources show nothing; rank them with: sluice slices %s\n", quiet, args[0])
 			}
 			return nil
 		},

@@ -223,6 +223,7 @@ type WhyBody struct {
 	Sentence string          `json:"sentence"`
 	Cause    *rollout.Cause  `json:"cause,omitempty"`
 	Verdicts []judge.Verdict `json:"verdicts" doc:"of the last judged second, one per lane"`
+	Basis    string          `json:"basis,omitempty" doc:"what the decision rests on: rule, window, age of the data, digest of the evidence"`
 	Lines    []string        `json:"lines" doc:"the verdicts in words"`
 }
 
@@ -233,7 +234,7 @@ func (a *API) why(ctx context.Context, in *NameParam) (*whyOutput, error) {
 	if err != nil {
 		return nil, a.fail(err)
 	}
-	out := &whyOutput{Body: WhyBody{Sentence: report.State(st), Cause: st.State.Cause, Verdicts: []judge.Verdict{}, Lines: []string{}}}
+	out := &whyOutput{Body: WhyBody{Sentence: report.State(st), Cause: st.State.Cause, Basis: report.Basis(st.State), Verdicts: []judge.Verdict{}, Lines: []string{}}}
 	for _, v := range st.Report.Verdicts {
 		out.Body.Verdicts = append(out.Body.Verdicts, v)
 		out.Body.Lines = append(out.Body.Lines, report.Mark(v.Result)+"  "+judge.Sentence(v))

@@ -145,6 +145,27 @@ func waiting(p *fleet.Proof) string {
 	return ""
 }
 
+// Basis says what the decision that stopped a rollout rests on, "" when no verdict did: the rule, the window of request
+// starts, how old the newest of it was, and the digest of the evidence.
+func Basis(s rollout.State) string {
+	if s.Cause == nil || s.Cause.Verdict == nil {
+		return ""
+	}
+	v, decided := s.Cause.Verdict, s.Decided
+	if decided.IsZero() {
+		decided = s.Since
+	}
+	from, to := time.Unix(v.From, 0), time.Unix(v.To+1, 0)
+	text := fmt.Sprintf("Rule %s on requests begun %s to %s, data %.1f s old at the decision", v.Rule, Clock(from), Clock(to), decided.Sub(to).Seconds())
+	if v.Bounded {
+		text += fmt.Sprintf(", ln E %.2f of %.2f", v.LogE, v.Level)
+	}
+	if v.Evidence != "" {
+		text += ", evidence " + v.Evidence
+	}
+	return text + "."
+}
+
 // Clock prints a time of day in UTC with its zone.
 func Clock(t time.Time) string {
 	if t.IsZero() {

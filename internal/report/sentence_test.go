@@ -187,3 +187,17 @@ func TestClockAndMillis(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestBasis(t *testing.T) {
+	s := rollout.State{Decided: t0}
+	if got := Basis(s); got != "" {
+		t.Errorf("without a verdict: %q", got)
+	}
+	s.Cause = &rollout.Cause{Verdict: &judge.Verdict{
+		Rule: "always-valid", From: t0.Unix() - 30, To: t0.Unix() - 2, LogE: 13.5, Level: 9.79, Bounded: true, Evidence: "sha256:ab",
+	}}
+	const want = "Rule always-valid on requests begun 02:13:33.000Z to 02:14:02.000Z, data 1.0 s old at the decision, ln E 13.50 of 9.79, evidence sha256:ab."
+	if got := Basis(s); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

@@ -1273,6 +1273,8 @@ export interface components {
             version: string;
         };
         WhyBody: {
+            /** @description what the decision rests on: rule, window, age of the data, digest of the evidence */
+            basis?: string;
             cause?: components["schemas"]["Cause"];
             /** @description the verdicts in words */
             lines: string[] | null;

@@ -45,7 +45,7 @@ demo: build ## run the main job on real data: a bad feed is caught and taken bac
 PURE := . $(addprefix ./internal/,audit stat judge plan policy revision fleet rollout engine report sim demo/flights)
 
 test: check-go check-cc lint ## every test; the race detector is on wherever there are goroutines
-	cd sdk && $(GO) test -race -timeout 10m ./... && $(GO) test -timeout 5m -run 'Alloc' ./...
+	cd sdk && $(GO) test -race -timeout 10m . ./evidence && $(GO) test -timeout 10m ./...
 	$(GO) test -timeout 15m $(PURE)
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
 	@if command -v python3 >/dev/null; then cd python && python3 -m unittest discover -s tests; else echo "python3 is missing: the Python vectors are not checked (apt-get install python3)"; exit 1; fi

@@ -346,8 +346,13 @@ func (g *globals) verifyProof(file, key string) error {
 
 func tokenCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "API tokens", Example: "  sluice token create checkout-api --role component --env production\n  sluice token list"}
+	cmd.AddCommand(tokenCreateCmd(g), tokenListCmd(g), tokenRevokeCmd(g))
+	return cmd
+}
+
+func tokenCreateCmd(g *globals) *cobra.Command {
 	var role string
-	create := &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a token; its secret is shown once", Args: cobra.ExactArgs(1),
 		Example: "  sluice token create checkout-api --role component --env production",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -377,8 +382,12 @@ func tokenCmd(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	create.Flags().StringVar(&role, "role", "viewer", "admin, operator, oncall, viewer or component")
-	list := &cobra.Command{
+	cmd.Flags().StringVar(&role, "role", "viewer", "admin, operator, oncall, viewer or component")
+	return cmd
+}
+
+func tokenListCmd(g *globals) *cobra.Command {
+	return &cobra.Command{
 		Use: "list", Short: "List tokens", Args: cobra.NoArgs,
 		Example: "  sluice token list\n  sluice token list -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -415,8 +424,11 @@ func tokenCmd(g *globals) *cobra.Command {
 			return tw.Flush()
 		},
 	}
+}
+
+func tokenRevokeCmd(g *globals) *cobra.Command {
 	var yes bool
-	revoke := &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "revoke ID", Short: "Revoke a token", Args: cobra.ExactArgs(1),
 		Example: "  sluice token list\n  sluice token revoke 3f9c1a2b4d5e",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -430,8 +442,7 @@ func tokenCmd(g *globals) *cobra.Command {
 			return c.Do(cmd.Context(), "DELETE", "/v1/tokens/"+url.PathEscape(args[0]), nil, nil)
 		},
 	}
-	revoke.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.AddCommand(create, list, revoke)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 

@@ -22,6 +22,7 @@ type live struct {
 	g    *globals
 	c    *client.Client
 	name string
+	open func(address string) error // starts a browser
 
 	last   rolloutView
 	asOf   time.Time // of last
@@ -38,10 +39,10 @@ func (g *globals) liveTerminal() bool {
 	return g.output == "table" && g.out.terminal() && os.Getenv("TERM") != "dumb"
 }
 
-// live follows a rollout until it is over or the reader leaves. Keys: q leaves, p holds the view, r rolls back after the
-// rollout's name has been typed.
+// live follows a rollout until it is over or the reader leaves. Keys: q leaves, p holds the view, w opens the rollout's
+// page, r rolls back after the rollout's name has been typed.
 func (g *globals) live(ctx context.Context, c *client.Client, name string) error {
-	l := &live{g: g, c: c, name: name}
+	l := &live{g: g, c: c, name: name, open: openBrowser}
 	if err := l.fetch(ctx); err != nil {
 		return err
 	}
@@ -140,6 +141,12 @@ func (l *live) key(ctx context.Context, key byte) (leave bool) {
 		return true
 	case 'p':
 		l.held = !l.held
+	case 'w':
+		address := page(l.c, "get", []string{"rollout", l.name})
+		l.note = "opened " + address
+		if err := l.open(address); err != nil {
+			l.note = "no browser to open (name one in BROWSER); the page is " + address
+		}
 	case 'r':
 		if canRollBack(l.last.Phase) {
 			l.typing, l.typed = true, ""
@@ -204,7 +211,7 @@ func (l *live) foot(now time.Time) string {
 	case l.held:
 		return "◆ held: the view stands still, the rollout does not   p go on   q quit"
 	}
-	return "q quit   p hold the view   r roll back"
+	return "q quit   p hold the view   w open the page   r roll back"
 }
 
 // draw replaces what was drawn before.

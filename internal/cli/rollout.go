@@ -22,9 +22,6 @@ import (
 	"sluice.dev/sluice/internal/rollout"
 )
 
-// planOptions are those of the server of this version.
-var planOptions = plan.Options{AllowAlwaysValid: true}
-
 // rolloutView is what the CLI reads of GET /v1/rollouts/{name}.
 type rolloutView struct {
 	Name     string         `json:"name"`
@@ -152,7 +149,7 @@ func lintCmd(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, list := plan.Parse(file, src, planOptions)
+			p, list := plan.Parse(file, src)
 			if g.output == "json" {
 				if list == nil {
 					list = []plan.Finding{}

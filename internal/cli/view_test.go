@@ -27,7 +27,7 @@ var viewStart = time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
 // seen makes the view of a rollout of quickSpec in some state.
 func seen(t *testing.T, change func(*rollout.Status)) rolloutView {
 	t.Helper()
-	p, findings := plan.Parse("spec.yaml", []byte(quickSpec("spend7d-v15", "20m")), planOptions)
+	p, findings := plan.Parse("spec.yaml", []byte(quickSpec("spend7d-v15", "20m")))
 	if p == nil {
 		t.Fatal(findings)
 	}

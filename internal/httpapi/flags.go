@@ -16,9 +16,6 @@ import (
 	"sluice.dev/sluice/internal/revision"
 )
 
-// planOptions says what this version of the judge accepts.
-var planOptions = plan.Options{AllowAlwaysValid: true}
-
 // FlagRow is one flag with where it lives.
 type FlagRow struct {
 	Key   string          `json:"key"`

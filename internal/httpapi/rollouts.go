@@ -135,7 +135,7 @@ func (a *API) apply(ctx context.Context, in *applyInput) (*applyOutput, error) {
 	if kind == "Flag" {
 		return a.applyFlag(ctx, in.Body)
 	}
-	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source), planOptions)
+	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source))
 	if p == nil {
 		return nil, specProblem(findings)
 	}
@@ -186,7 +186,7 @@ type lintOutput struct {
 }
 
 func (a *API) lint(_ context.Context, in *applyInput) (*lintOutput, error) {
-	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source), planOptions)
+	p, findings := plan.Parse(in.Body.File, []byte(in.Body.Source))
 	out := &lintOutput{}
 	out.Body.OK, out.Body.Findings = p != nil, orEmpty(findings)
 	if p != nil {

@@ -151,7 +151,7 @@ func alphabet(n int) []string {
 }
 
 func TestSmallHasNoFindings(t *testing.T) {
-	p, findings := Parse("", []byte(small), everything)
+	p, findings := Parse("", []byte(small))
 	for _, f := range findings {
 		if f.Code != "margin.effective" {
 			t.Errorf("unexpected finding %s", f)
@@ -172,7 +172,7 @@ func TestEachCodeAtItsPlace(t *testing.T) {
 			if len(places) == 0 {
 				places = []string{"1:1"}
 			}
-			_, findings := Parse("", []byte(text), everything)
+			_, findings := Parse("", []byte(text))
 			severity := tt.severity
 			if severity == "" || severity == "also" {
 				severity = SevError
@@ -214,7 +214,7 @@ func TestFindingsThatNeedTheirOwnText(t *testing.T) {
 		{"a key without a name", edit(t, small, "drain: 5s", "drain: 5s, \"\": 1"), "31:29 field.unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, findings := Parse("", []byte(tt.text), everything)
+			_, findings := Parse("", []byte(tt.text))
 			got := strings.Join(errorsOf(findings), "\n")
 			if !strings.Contains(got+"\n", tt.want+"\n") {
 				t.Errorf("got %q, want %q among them", got, tt.want)
@@ -233,23 +233,13 @@ func cutLines(text string, prefixes ...string) string {
 	return strings.Join(kept, "")
 }
 
-func TestAlwaysValidIsAnOption(t *testing.T) {
-	_, findings := Parse("", []byte(small), Options{})
-	if got := errorsOf(findings); len(got) != 1 || got[0] != "24:59 test.unsupported" {
-		t.Errorf("got %q, want one test.unsupported at 24:59", got)
-	}
-	if p := mustParse(t, small); p.Judge.Guardrails[3].Test != "always-valid" {
-		t.Errorf("got test %q, want always-valid", p.Judge.Guardrails[3].Test)
-	}
-}
-
 func TestWarningsThatNeedTheirOwnText(t *testing.T) {
 	for _, tt := range []struct{ name, text, code string }{
 		{"no failure modes", cutLines(small, "  docs:", "    failureModes", "      - {id"), "docs.failure_modes"},
 		{"nothing to judge one by one", edit(t, cutLines(small, "    segments:"), "worseBy: 20%}", "worseBy: 20%}, perSegment: true"), "guardrail.segments"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, findings := Parse("", []byte(tt.text), everything)
+			p, findings := Parse("", []byte(tt.text))
 			if p == nil || !slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == tt.code && f.Severity == SevWarning }) {
 				t.Errorf("got %v, want a warning %s and a plan", findings, tt.code)
 			}

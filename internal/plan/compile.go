@@ -13,9 +13,9 @@ import (
 // Parse reads a rollout specification. file only names the text in findings. It returns every mistake it can see at once,
 // ordered by place; the plan is nil when one of them is an error. Fields this version does not act on are errors, never
 // ignored. Equal text gives an equal plan, digest and list of findings. src is neither kept nor changed.
-func Parse(file string, src []byte, opt Options) (*Plan, []Finding) {
+func Parse(file string, src []byte) (*Plan, []Finding) {
 	root, findings := readYAML(src)
-	c := compiler{opt: opt, plan: &Plan{}}
+	c := compiler{plan: &Plan{}}
 	c.findings = findings
 	if root != nil {
 		c.root = c.read(specification(), root, "", nil)
@@ -41,7 +41,6 @@ func Parse(file string, src []byte, opt Options) (*Plan, []Finding) {
 // everything that needs two fields.
 type compiler struct {
 	reader
-	opt    Options
 	root   *value
 	plan   *Plan
 	guards map[string]bool // names of guardrails, refused ones included

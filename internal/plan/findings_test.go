@@ -23,7 +23,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	for i := range places {
 		want = append(want, places[i]+" "+codes[i])
 	}
-	p, findings := Parse("many-mistakes.yaml", []byte(text), Options{})
+	p, findings := Parse("many-mistakes.yaml", []byte(text))
 	if p != nil {
 		t.Error("a specification with errors became a plan")
 	}
@@ -38,7 +38,7 @@ func TestNoFieldIsIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, findings := Parse("", src, everything)
+	_, findings := Parse("", src)
 	refused := map[string]bool{}
 	var lines strings.Builder
 	for _, f := range findings {
@@ -121,7 +121,7 @@ func TestDidYouMean(t *testing.T) {
 		{"guards: [reads]", "guards: [raeds]", "did you mean reads?"},
 	} {
 		t.Run(tt.new, func(t *testing.T) {
-			_, findings := Parse("", []byte(edit(t, small, tt.old, tt.new)), everything)
+			_, findings := Parse("", []byte(edit(t, small, tt.old, tt.new)))
 			if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Fix == tt.want }) {
 				t.Errorf("no finding says %q: %v", tt.want, findings)
 			}

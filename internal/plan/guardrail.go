@@ -168,9 +168,6 @@ func (c *compiler) test(v *value, g *judge.Guardrail, m evidence.Metric, known b
 	}
 	g.Test = judge.TestKind(kind.text)
 	if g.Test == judge.AlwaysValid {
-		if !c.opt.AllowAlwaysValid {
-			c.fail(kind, "test.unsupported", "always-valid tests are not supported yet", "write kind: threshold with a window, minN and blips")
-		}
 		if g.Class != judge.ClassE {
 			c.fail(v.get("signal"), "guardrail.class", "an always-valid test needs exact evidence (class E)", "use a signal of sdk:, gateway: or event:, or kind: threshold")
 		}

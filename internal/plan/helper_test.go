@@ -12,9 +12,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and the schema")
 
-// everything accepts what an installation may accept.
-var everything = Options{AllowAlwaysValid: true}
-
 // small is a short specification without findings; tests change one place of it.
 const small = `apiVersion: sluice/v1
 kind: Rollout
@@ -87,7 +84,7 @@ func errorsOf(findings []Finding) []string {
 // mustParse parses text that has no error.
 func mustParse(t testing.TB, text string) *Plan {
 	t.Helper()
-	p, findings := Parse("spec.yaml", []byte(text), everything)
+	p, findings := Parse("spec.yaml", []byte(text))
 	if p == nil {
 		t.Fatalf("the specification is refused:\n%s", render(findings, text))
 	}

@@ -49,7 +49,7 @@ func TestHostileTextsAreRefusedQuickly(t *testing.T) {
 	for _, tt := range hostile {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
-			p, findings := Parse("", []byte(tt.text), everything)
+			p, findings := Parse("", []byte(tt.text))
 			took := time.Since(start)
 			if p != nil || !slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == tt.code && f.Severity == SevError }) {
 				t.Errorf("got plan %v and %v, want %s", p != nil, codesOf(findings), tt.code)
@@ -100,7 +100,7 @@ func TestHostileValues(t *testing.T) {
 			if !strings.HasPrefix(old, tt.field) {
 				with += ", " + old
 			}
-			_, findings := Parse("", []byte(edit(t, small, old, with)), everything)
+			_, findings := Parse("", []byte(edit(t, small, old, with)))
 			var got []string
 			for _, f := range findings {
 				if f.Severity == SevError {
@@ -134,7 +134,7 @@ func TestLongNamesOfKeys(t *testing.T) {
 	for _, tt := range []struct{ key, code string }{
 		{strings.Repeat("k", 1<<16), "name.length"}, {"\"\"", "name.length"}, {"..", "name.charset"}, {"a/b", "name.charset"}, {"CON", "name.charset"}, {"p\u0430y", "name.charset"},
 	} {
-		_, findings := Parse("", []byte(edit(t, small, "metadata: {name: spend-v2}", "metadata:\n  name: spend-v2\n  labels:\n    "+tt.key+": x")), everything)
+		_, findings := Parse("", []byte(edit(t, small, "metadata: {name: spend-v2}", "metadata:\n  name: spend-v2\n  labels:\n    "+tt.key+": x")))
 		if got := errorsOf(findings); len(got) != 1 || got[0] != "6:5 "+tt.code {
 			t.Errorf("%s: got %q, want 6:5 %s", clip(tt.key), got, tt.code)
 		}
@@ -157,7 +157,7 @@ func TestCoursesOfExposure(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			head, tail, _ := strings.Cut(small, "    - {name: internal,")
 			_, tail, _ = strings.Cut(tail, "  rollback:\n")
-			_, findings := Parse("", []byte(head+tt.stages+"  rollback:\n"+tail), everything)
+			_, findings := Parse("", []byte(head+tt.stages+"  rollback:\n"+tail))
 			if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == tt.code }) {
 				t.Errorf("got %v, want %s", codesOf(findings), tt.code)
 			}

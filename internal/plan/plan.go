@@ -122,11 +122,6 @@ type Rollback struct {
 	Drain          time.Duration `json:"drain"`          // raises a member's W, never lowers it
 }
 
-// Options say what this installation accepts beyond the language itself.
-type Options struct {
-	AllowAlwaysValid bool // accept guardrails with test.kind always-valid; false refuses them as test.unsupported
-}
-
 // Body returns the canonical JSON of everything but the digest, whose SHA-256 the digest is: a plan is stored as its body
 // under its digest. Load reads it back.
 func (p *Plan) Body() ([]byte, error) {

@@ -12,7 +12,7 @@ import (
 
 func TestFlightsExampleLintsClean(t *testing.T) {
 	src := readExample(t, "flights.yaml")
-	p, findings := Parse("examples/flights.yaml", []byte(src), everything)
+	p, findings := Parse("examples/flights.yaml", []byte(src))
 	for _, f := range findings {
 		if f.Severity != SevNote {
 			t.Errorf("%s", FormatFinding(f, src))
@@ -176,7 +176,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 
 func TestEffectiveMarginIsPrinted(t *testing.T) {
 	text := edit(t, small, "signal: \"sdk:read\", test: {kind: threshold, worseBy: 20%}", "signal: \"sdk:read\", stat: distribution, test: {kind: always-valid, worseBy: 10%}")
-	_, findings := Parse("", []byte(text), everything)
+	_, findings := Parse("", []byte(text))
 	for _, f := range findings {
 		if f.Code == "margin.effective" {
 			// ceil(ln 1.1 / ln 2^(1/32)) = 5 buckets; 2^(5/32) = 1.1144.

@@ -70,7 +70,7 @@ func TestPlansKeepTheirPromises(t *testing.T) {
 	plans := 0
 	rapid.Check(t, func(t *rapid.T) {
 		src := genSpec(t)
-		p, findings := Parse("", []byte(src), everything)
+		p, findings := Parse("", []byte(src))
 		if (p == nil) != HasErrors(findings) {
 			t.Fatalf("plan %v with findings %v", p != nil, findings)
 		}
@@ -84,7 +84,7 @@ func TestPlansKeepTheirPromises(t *testing.T) {
 		if err := checkPlan(p); err != nil {
 			t.Fatalf("%v\n%s", err, src)
 		}
-		again, _ := Parse("", []byte(src), everything)
+		again, _ := Parse("", []byte(src))
 		if !reflect.DeepEqual(p, again) {
 			t.Fatal("the same text gives another plan")
 		}
@@ -145,7 +145,7 @@ func TestCutTextsNeverHurt(t *testing.T) {
 				b.WriteString(line)
 			}
 		}
-		p, findings := Parse("", []byte(b.String()), everything)
+		p, findings := Parse("", []byte(b.String()))
 		if err := checkFindings(findings, b.String()); err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		p, findings := Parse("", src, everything)
+		p, findings := Parse("", src)
 		if (p == nil) != HasErrors(findings) {
 			t.Fatalf("plan %v with findings %v", p != nil, findings)
 		}

@@ -25,7 +25,7 @@ func story(t *testing.T, seed int64, fault flights.Fault) Story {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, findings := plan.Parse("flights.yaml", src, plan.Options{AllowAlwaysValid: true})
+	p, findings := plan.Parse("flights.yaml", src)
 	if p == nil {
 		t.Fatalf("the demo's specification has errors: %v", findings)
 	}

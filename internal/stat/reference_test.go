@@ -41,7 +41,7 @@ func TestReference(t *testing.T) {
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no JSON files in %s: %v", dir, err)
+		t.Fatalf("no JSON files in %s: -reference or SLUICE_TESTDATA must name a folder that has some (%v)", dir, err)
 	}
 	slices.Sort(files)
 	c := &checker{t: t}

@@ -29,12 +29,18 @@ func randomBlocks(t *testing.T, seed int64, second int64) []Block {
 
 func newTestAccumulator(t testing.TB) *Accumulator {
 	t.Helper()
+	return newTestAccumulatorWith(t, 0)
+}
+
+func newTestAccumulatorWith(t testing.TB, maxOpen int64) *Accumulator {
+	t.Helper()
 	slow := 3.0
 	a, err := NewAccumulator(AccumulatorConfig{
 		Rollout:  "spend",
 		Metrics:  map[string]Metric{"latency": {Kind: KindValue, Scale: 8, BadAbove: &slow}, "stale": {Kind: KindProportion}},
 		Segments: []string{"region", "tier"},
 		Sources:  []string{"feed"},
+		MaxOpen:  maxOpen,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -148,7 +148,7 @@ func cmdFreeze(ts *testscript.TestScript, neg bool, args []string) {
 // cmdAwait: `await NAME WHERE [STAGE]` waits until the rollout stands there.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	var v struct{ Where, Stage, Sentence string }
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(180 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		ts.Check(fixtureOf(ts).client.Get(context.Background(), "/v1/rollouts/"+args[0], &v))
 		if v.Where == args[1] && (len(args) < 3 || v.Stage == args[2]) {
 			return
@@ -177,7 +177,7 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile(args[0])
 	ts.Check(err)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		if re.MatchString(ts.ReadFile("stdout")) {
 			return
@@ -275,7 +275,7 @@ var adminToken = regexp.MustCompile(`slc_[0-9a-f]{64}`)
 
 // cmdServed: `served LOG` waits until a server that writes its messages to LOG has said its address and token.
 func cmdServed(ts *testscript.TestScript, neg bool, args []string) {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(120 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err != nil {
 			continue

@@ -66,7 +66,7 @@ func (f *fake) note(n int) {
 // events reads a held stream until n records have been seen, and returns their sequences in order.
 func events(t *testing.T, url, lastID string, n int) []uint64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

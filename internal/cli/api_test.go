@@ -119,7 +119,7 @@ func TestEveryMutatingRouteAsksPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := everything(t, admin)
-	fill := strings.NewReplacer("{name}", "slow", "{key}", "spend7d", "{id}", "000000000000")
+	fill := strings.NewReplacer("{name}", "slow", "{key}", "spend7d", "{env}", "production", "{id}", "000000000000")
 	tested := 0
 	for _, op := range operations(t, a) {
 		if op.Method == http.MethodGet || slices.Contains(reading, op.ID) {

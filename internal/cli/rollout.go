@@ -410,6 +410,7 @@ var actExamples = map[string]string{
 	"promote": "  sluice promote spend7d-v15 --reason \"agreed with the owner\"\n  sluice promote spend7d-v15 --full --reason \"holiday is over\"",
 	"pause":   "  sluice pause spend7d-v15 --reason \"incident 31 is open\"",
 	"resume":  "  sluice resume spend7d-v15\n  sluice resume spend7d-v15 --reason \"the alarm was a broken sensor\"   # after a breach",
+	"undo":    "  sluice undo spend7d-v15 --reason \"slower at month end\"\n  sluice status spend7d-v15   # Undoing k/n",
 	"cancel":  "  sluice cancel spend7d-v15 --reason \"superseded by v16\"\n  sluice cancel spend7d-v15 --yes",
 }
 
@@ -480,6 +481,44 @@ func rollbackCmd(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; kept in the audit log")
 	cmd.Flags().StringVar(&until, "for", "safe", "safe (no live component serves the candidate) or unwound (stores and writers too)")
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
+	return cmd
+}
+
+func offCmd(g *globals) *cobra.Command {
+	var reason string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "off ENV", Short: "Take everything exposed in an environment back, now, and wait for the proofs", Args: cobra.ExactArgs(1),
+		Example: "  sluice off production --reason \"incident 31\"",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := g.client()
+			if err != nil {
+				return err
+			}
+			var out struct {
+				Rollouts []struct{ Name string } `json:"rollouts"`
+			}
+			if err := c.Post(cmd.Context(), "/v1/environments/"+url.PathEscape(args[0])+"/off", map[string]any{"reason": reason}, &out); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			var errs []error
+			for _, r := range out.Rollouts {
+				errs = append(errs, g.awaitSafe(ctx, c, r.Name, "safe"))
+			}
+			switch {
+			case len(out.Rollouts) > 0:
+			case g.output == "json":
+				return g.json(out)
+			default:
+				g.printf("no rollout was open in %s\n", args[0])
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; kept in the audit log")
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
 	return cmd
 }

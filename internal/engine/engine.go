@@ -41,21 +41,22 @@ type environment struct {
 
 // run is one rollout in the engine.
 type run struct {
-	plan   *plan.Plan
-	state  rollout.State
-	before revision.Objects // content of the scope before the start
-	intake *judge.Intake
-	judge  *judge.State
-	report judge.Report
-	proof  *fleet.Proof // exposure off
-	unwind map[string]fleet.Proof
-	kept   []evidence.Second // judged seconds, at most KeptSeconds: what an alarm is computed again from
-	events []judge.Event     // reached the judge since the last second
-	late   []judge.LateCount // what the judge was last told of
-	boots  map[string]*boots // component -> what its instances did since the last second
-	seen   map[string]int64  // arm -> last second with an observation
-	second int64             // last second judged
-	marked time.Time         // last checkpoint
+	plan    *plan.Plan
+	state   rollout.State
+	before  revision.Objects // content of the scope before the start
+	intake  *judge.Intake
+	judge   *judge.State
+	report  judge.Report
+	proof   *fleet.Proof // exposure off
+	unwind  map[string]fleet.Proof
+	undoing *fleet.Proof      // who has acknowledged the undo
+	kept    []evidence.Second // judged seconds, at most KeptSeconds: what an alarm is computed again from
+	events  []judge.Event     // reached the judge since the last second
+	late    []judge.LateCount // what the judge was last told of
+	boots   map[string]*boots // component -> what its instances did since the last second
+	seen    map[string]int64  // arm -> last second with an observation
+	second  int64             // last second judged
+	marked  time.Time         // last checkpoint
 }
 
 // New returns an engine without environments, for a leadership of the epoch that begins at now.

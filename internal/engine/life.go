@@ -122,7 +122,7 @@ func settle(p *plan.Plan) time.Duration {
 	return d
 }
 
-// Command is a person's act on a rollout: promote, pause, resume, rollback or cancel.
+// Command is a person's act on a rollout: promote, pause, resume, rollback, cancel or undo.
 type Command struct {
 	Rollout string
 	Kind    rollout.Kind
@@ -137,9 +137,9 @@ func (c Command) apply(e *Engine, o *Output) error {
 		return err
 	}
 	switch c.Kind {
-	case rollout.Promote, rollout.PauseIt, rollout.Resume, rollout.Rollback, rollout.Cancel:
+	case rollout.Promote, rollout.PauseIt, rollout.Resume, rollout.Rollback, rollout.Cancel, rollout.Undo:
 	default:
-		return refusal("command.unknown", "use promote, pause, resume, rollback or cancel", "%q is no command", c.Kind)
+		return refusal("command.unknown", "use promote, pause, resume, rollback, cancel or undo", "%q is no command", c.Kind)
 	}
 	return e.feed(o, r, rollout.Event{Kind: c.Kind, Actor: c.Actor, Reason: c.Reason, Full: c.Full})
 }
@@ -279,6 +279,8 @@ func (e *Engine) do(o *Output, r *run, f rollout.Effect) error {
 		return e.feed(o, r, rollout.Event{Kind: rollout.Verified, Actor: "engine", Digest: env.rev.Scopes[r.plan.Name].Full})
 	case rollout.DoRestore:
 		return e.close(o, env, r, false)
+	case rollout.DoUndo:
+		return e.undo(o, env, r)
 	case rollout.DoFinish:
 		if err := e.close(o, env, r, true); err != nil {
 			return err

@@ -90,7 +90,11 @@ func (a Acks) apply(e *Engine, o *Output) error {
 	}
 	for _, name := range e.names() {
 		r := e.runs[name]
-		if r.plan.Environment != a.Env || r.state.Phase.Terminal() {
+		if r.plan.Environment != a.Env {
+			continue
+		}
+		if r.state.Phase.Terminal() {
+			errs = append(errs, e.undone(o, r))
 			continue
 		}
 		for _, l := range a.List {

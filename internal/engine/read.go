@@ -18,7 +18,7 @@ func (e *Engine) Rollout(name string) (rollout.Status, error) {
 	if err != nil {
 		return rollout.Status{}, err
 	}
-	st := rollout.Status{State: r.state, Plan: r.plan, Report: r.report, Barrier: r.proof, Unwind: maps.Clone(r.unwind), Second: r.second}
+	st := rollout.Status{State: r.state, Plan: r.plan, Report: r.report, Barrier: r.proof, Unwind: maps.Clone(r.unwind), Undoing: r.undoing, Second: r.second}
 	if env, err := e.env(r.plan.Environment); err == nil && r.state.Phase == rollout.Progressing && r.state.Sub == rollout.Arming {
 		if a, _, err := e.arming(env, r); err == nil {
 			st.Arming = &a

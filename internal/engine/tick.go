@@ -34,6 +34,7 @@ func (t Tick) apply(e *Engine, o *Output) error {
 	for _, name := range e.names() {
 		r := e.runs[name]
 		if r.state.Phase.Terminal() {
+			errs = append(errs, e.undone(o, r))
 			continue
 		}
 		e.lapse(e.envs[r.plan.Environment], r)

@@ -174,6 +174,29 @@ func (f *Fleet) Unwound(r Revoke, class string, now time.Time) Proof {
 	return p
 }
 
+// Settled decides, by acknowledgements alone, whether the members that had joined by since use revision rev of a scope that
+// is not leased. A boot that said Bye uses nothing any more; one that is only silent stays unproven until it is forgotten.
+func (f *Fleet) Settled(scope string, rev uint64, since time.Time) Proof {
+	p := Proof{Scope: scope, Floor: rev, Complete: true, At: since.UTC()}
+	for _, m := range f.Sorted() {
+		if m.Joined.After(since) || !m.Bye.IsZero() && m.Bye.Before(since) {
+			continue
+		}
+		l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
+		switch a := m.Acked[scope][slp.StageActivated]; {
+		case a.Rev >= rev:
+			l.How, l.Rev, l.At = ByAck, a.Rev, a.At
+		case !m.Bye.IsZero():
+			l.How, l.At = ByBye, m.Bye
+		default:
+			p.Complete = false
+		}
+		p.Lines = append(p.Lines, l)
+	}
+	p.Counts = Count(p.Lines)
+	return p
+}
+
 // Count counts instances, not boots: an instance is acked when all its boots are, lapsed when one had to lapse.
 func Count(lines []Line) Counts {
 	worst := map[[2]string]int{}

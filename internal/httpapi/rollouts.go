@@ -81,9 +81,56 @@ func (a *API) rollouts() {
 	huma.Register(a.huma, op("proof", http.MethodGet, "/v1/rollouts/{name}/proof", "Proof document for offline checking", "rollouts"), a.proof)
 	for verb, kind := range map[string]rollout.Kind{
 		"promote": rollout.Promote, "pause": rollout.PauseIt, "resume": rollout.Resume, "rollback": rollout.Rollback, "cancel": rollout.Cancel,
+		"undo": rollout.Undo,
 	} {
-		huma.Register(a.huma, op(verb, http.MethodPost, "/v1/rollouts/{name}/"+verb, "Act: "+verb, "rollouts"), a.act(kind, policy.Action(verb)))
+		huma.Register(a.huma, op(verb, http.MethodPost, "/v1/rollouts/{name}/"+verb, "Act: "+verb, "rollouts"), a.act(kind, actionOf(kind)))
 	}
+	huma.Register(a.huma, op("all-off", http.MethodPost, "/v1/environments/{env}/off", "Take everything exposed in an environment back, now", "rollouts"), a.allOff)
+}
+
+// actionOf is what policy calls an act. An undo is asked of whoever may roll back.
+func actionOf(kind rollout.Kind) policy.Action {
+	if kind == rollout.Undo {
+		return policy.Rollback
+	}
+	return policy.Action(kind)
+}
+
+type allOffInput struct {
+	Env  string `path:"env" maxLength:"128"`
+	Body ActBody
+}
+
+// allOff needs no more than a rollback does.
+func (a *API) allOff(ctx context.Context, in *allOffInput) (*listOutput, error) {
+	actor, err := a.allow(ctx, policy.Rollback, in.Env, "environment "+in.Env)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOutput{}
+	out.Body.Rollouts = []RolloutRow{}
+	var open []string
+	err = a.cfg.Controller.Read(ctx, func(e *engine.Engine) {
+		for _, s := range e.Rollouts() {
+			if s.Env == in.Env && !s.Phase.Terminal() {
+				open = append(open, s.Name)
+			}
+		}
+	})
+	if err != nil {
+		return nil, a.fail(err)
+	}
+	if err := a.cfg.Controller.Do(ctx, engine.AllOff{Env: in.Env, Actor: actor.Name, Reason: in.Body.Reason}); err != nil {
+		return nil, a.fail(err)
+	}
+	for _, name := range open {
+		st, err := a.status(ctx, name)
+		if err != nil {
+			return nil, a.fail(err)
+		}
+		out.Body.Rollouts = append(out.Body.Rollouts, view(st).RolloutRow)
+	}
+	return out, nil
 }
 
 type listOutput struct {

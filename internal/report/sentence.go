@@ -25,7 +25,7 @@ func Where(s rollout.State) string {
 	switch {
 	case s.Phase == rollout.Paused:
 		return fmt.Sprintf("%s (%s)", s.Phase, s.Pause)
-	case s.Sub != "" && !s.Phase.Terminal():
+	case s.Sub != "" && (!s.Phase.Terminal() || s.Sub == rollout.Undoing):
 		return fmt.Sprintf("%s/%s", s.Phase, s.Sub)
 	}
 	return string(s.Phase)
@@ -51,6 +51,9 @@ func State(st rollout.Status) string {
 	case rollout.Promoting:
 		return "Promoting the candidate to everybody."
 	case rollout.Completed:
+		if s.UndoRev != 0 || s.Sub == rollout.Undoing {
+			return undoing(st)
+		}
 		return fmt.Sprintf("Completed: %s serves %q to everybody since %s.", p.Flag.Key, p.Flag.Candidate, Clock(s.Ended))
 	case rollout.RollingBack, rollout.RollbackIncomplete:
 		return rollingBack(st)
@@ -61,6 +64,25 @@ func State(st rollout.Status) string {
 		return "Cancelled before anything was exposed."
 	}
 	return string(s.Phase) + "."
+}
+
+// undoing says how far an undo has come. It is never called a rollback: nothing but acknowledgements speaks for it.
+func undoing(st rollout.Status) string {
+	s, p := st.State, st.Plan
+	if s.Sub != rollout.Undoing {
+		return fmt.Sprintf("Completed and undone: %s serves %q again since %s, acknowledged by every component.", p.Flag.Key, p.Flag.Stable, Clock(s.UndoneAt))
+	}
+	if st.Undoing == nil {
+		return fmt.Sprintf("Undoing: %s serves %q again; components have not answered yet.", p.Flag.Key, p.Flag.Stable)
+	}
+	var unproven []string
+	for _, l := range st.Undoing.Lines {
+		if l.How == fleet.Waiting && len(unproven) < 5 {
+			unproven = append(unproven, l.Instance)
+		}
+	}
+	c := st.Undoing.Counts
+	return fmt.Sprintf("Undoing %d/%d: %s serves %q again; unproven: %s.", c.Acked, c.Total, p.Flag.Key, p.Flag.Stable, strings.Join(unproven, ", "))
 }
 
 func progressing(st rollout.Status, stage string) string {

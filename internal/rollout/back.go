@@ -10,7 +10,7 @@ func startRollback(s State, e Event) (State, []Effect, error) {
 	switch {
 	case s.Phase.Terminal():
 		if s.Phase == Completed {
-			return s, nil, refuse(s, e, "phase", "it is completed and its window is closed; start a rollout back to the earlier variant")
+			return s, nil, refuse(s, e, "phase", "it is completed and holds no leases any more; undo it instead")
 		}
 		return s, nil, nil
 	case !s.Exposed():
@@ -65,4 +65,23 @@ func (s State) overdue(p *plan.Plan, e Event) bool {
 		return e.At.Sub(s.Decided) >= p.Rollback.CompleteWithin
 	}
 	return e.At.Sub(s.Decided) >= p.Rollback.UnwindWithin
+}
+
+// fromCompleted handles what may follow a completion: an undo. Nothing is leased any more, so acknowledgements alone end it
+// and it is never called a rollback.
+func fromCompleted(s State, e Event) (State, []Effect, error) {
+	switch {
+	case e.Kind == Undo && s.Sub == "" && s.UndoneAt.IsZero():
+		s.Sub = Undoing
+		return s, []Effect{{Kind: DoUndo}}, nil
+	case e.Kind == Undo:
+		return s, nil, nil
+	case e.Kind == Reverted && s.Sub == Undoing && s.UndoRev == 0:
+		s.UndoRev = e.Revision
+		return s, nil, nil
+	case e.Kind == Undone && s.Sub == Undoing && s.UndoRev != 0:
+		s.Sub, s.UndoneAt = "", e.At.UTC()
+		return s, nil, nil
+	}
+	return ignore(s, e)
 }

@@ -37,6 +37,9 @@ var places = []struct{ name, note, path string }{
 	{"RollbackIncomplete/Unwinding", "safe, but not unwound in time", "submit; open; stage; rollback; revoked; proven; sleep 10m; overdue"},
 	{"RollbackIncomplete/Verifying", "the digest differs, or the comparison is late", "submit; open; stage; rollback; revoked; proven; unwound; verified other"},
 	{"Completed", "", "submit; open; stage; promote --full now; stage; promote now; closed"},
+	{"Completed/Undoing", "the change back is not durable yet", "submit; open; stage; promote --full now; stage; promote now; closed; undo"},
+	{"Completed/Undoing", "members acknowledge it", "submit; open; stage; promote --full now; stage; promote now; closed; undo; reverted"},
+	{"Completed", "undone", "submit; open; stage; promote --full now; stage; promote now; closed; undo; reverted; undone"},
 	{"RolledBack", "", "submit; open; stage; rollback; revoked; proven; unwound; verified"},
 	{"Cancelled", "", "cancel"},
 }
@@ -72,6 +75,9 @@ var variants = []struct{ name, event string }{
 	{"overdue, deadline over", "late overdue"},
 	{"closed", "closed"},
 	{"cancel", "cancel drill"},
+	{"undo", "undo drill"},
+	{"reverted", "reverted"},
+	{"undone", "undone"},
 }
 
 // meanings of the phases, for the document. Phases without one are named by the specification and never entered here.
@@ -80,7 +86,7 @@ var meanings = map[Phase]string{
 	Scheduled:          "Submitted and linted; its scope is about to be opened.",
 	Progressing:        "Stage by stage: Arming, Exposing, Baking, Deciding.",
 	Promoting:          "The last stage passed; the candidate becomes the default.",
-	Completed:          "The candidate is what the flag serves.",
+	Completed:          "The candidate is what the flag serves. Undoing: the stable variant is served again; members that have not acknowledged it are named.",
 	Paused:             "Nothing advances; exposure stays, guardrails still act, time is no bake time.",
 	RollingBack:        "Exposure is off by decision: Revoking, Unwinding, Verifying. Only proof leads on.",
 	RolledBack:         "Proven: nobody serves the candidate, stores and writers went back, the scope's digest is the one before the start.",
@@ -248,7 +254,7 @@ func TestDocumentKnowsEveryState(t *testing.T) {
 		sc := todo[0]
 		todo = todo[1:]
 		s := sc.s
-		key := fmt.Sprint(where(s), s.Stage, s.Exposed(), s.Floor != 0, s.Armed != "", s.Result)
+		key := fmt.Sprint(where(s), s.Stage, s.Exposed(), s.Floor != 0, s.Armed != "", s.Result, s.UndoRev != 0, s.UndoneAt.IsZero())
 		if seen[key] {
 			continue
 		}
@@ -285,7 +291,7 @@ func TestDocumentKnowsEveryState(t *testing.T) {
 // TestStepIsTotal: every event in every combination of phase, sub-phase and pause, possible or not, is answered.
 func TestStepIsTotal(t *testing.T) {
 	p := testPlan()
-	subs := []Sub{"", Arming, Exposing, Baking, Deciding, Gate, Revoking, Safe, Unwinding, Verifying}
+	subs := []Sub{"", Arming, Exposing, Baking, Deciding, Gate, Revoking, Safe, Unwinding, Verifying, Undoing}
 	for _, phase := range append(slices.Clone(Phases), "nonsense") {
 		for _, sub := range subs {
 			for stage := range p.Stages {
@@ -299,7 +305,7 @@ func TestStepIsTotal(t *testing.T) {
 						t.Fatalf("%s in %s: error %v, state %+v", v.name, where(s), err, next)
 					case err == nil && next != s && next.Version != s.Version+1:
 						t.Fatalf("%s in %s: version %d", v.name, where(s), next.Version)
-					case phase.Terminal() && next != s:
+					case phase.Terminal() && next != s && (phase != Completed || next.Phase != Completed || next.Exposed()):
 						t.Fatalf("%s changed a rollout that is %s", v.name, phase)
 					}
 				}

@@ -18,6 +18,7 @@ const (
 	Resume   Kind = "resume"
 	Rollback Kind = "rollback"
 	Cancel   Kind = "cancel"
+	Undo     Kind = "undo" // after completion: an ordinary change back, by acknowledgements alone
 )
 
 // Events by the engine and the fleet.
@@ -34,12 +35,14 @@ const (
 	Verified  Kind = "verified"  // scope digest compared
 	Overdue   Kind = "overdue"   // a rollback deadline passed
 	Closed    Kind = "closed"    // the scope is merged back; the candidate is the stable variant now
+	Reverted  Kind = "reverted"  // the undo's revision is durable
+	Undone    Kind = "undone"    // every member has acknowledged it
 )
 
 // Kinds lists every event in documentation order.
 var Kinds = []Kind{
 	Submit, Open, Armed, Refused, Committed, Activated, Judged, Promote, PauseIt, Resume, Rollback,
-	Revoked, Proven, Unwound, Verified, Overdue, Closed, Cancel,
+	Revoked, Proven, Unwound, Verified, Overdue, Closed, Cancel, Undo, Reverted, Undone,
 }
 
 // Event is one thing that happened. Fields beyond Kind, At and Actor belong to the kinds named beside them.
@@ -49,7 +52,7 @@ type Event struct {
 	Actor    string        `json:"actor"`
 	Reason   string        `json:"reason,omitempty"`
 	Full     bool          `json:"full,omitempty"`     // promote: straight to the last stage
-	Revision uint64        `json:"revision,omitempty"` // open, committed, revoked
+	Revision uint64        `json:"revision,omitempty"` // open, committed, revoked, reverted
 	Digest   string        `json:"digest,omitempty"`   // open: before; armed: content; proven: proof; verified: after
 	Report   *judge.Report `json:"report,omitempty"`   // judged
 	Second   int64         `json:"second,omitempty"`   // judged: the stored second it was judged after; 0 for a hard trip on what had not closed
@@ -71,6 +74,7 @@ const (
 	DoVerify  EffectKind = "verify"  // compare digests
 	DoRestore EffectKind = "restore" // merge the scope back as it was
 	DoFinish  EffectKind = "finish"  // merge the scope back with the candidate as default
+	DoUndo    EffectKind = "undo"    // put the flag and the pins of a completed rollout back in base
 )
 
 // Effect is one thing to do.

@@ -107,7 +107,7 @@ func (sc *scenario) apply(e Event) string {
 func (sc *scenario) event(t *testing.T, words []string) Event {
 	e := Event{Kind: Kind(words[0]), At: sc.now, Actor: "engine"}
 	switch e.Kind {
-	case Submit, Promote, PauseIt, Resume, Rollback, Cancel:
+	case Submit, Promote, PauseIt, Resume, Rollback, Cancel, Undo:
 		e.Actor = "token:ann"
 		for _, w := range words[1:] {
 			if w == "--full" {
@@ -121,7 +121,7 @@ func (sc *scenario) event(t *testing.T, words []string) Event {
 		e.Revision, e.Digest = sc.rev, "sha256:before"
 	case Armed:
 		e.Digest = "sha256:next"
-	case Committed, Revoked:
+	case Committed, Revoked, Reverted:
 		sc.rev++
 		e.Revision = sc.rev
 	case Refused:
@@ -137,7 +137,7 @@ func (sc *scenario) event(t *testing.T, words []string) Event {
 		e.Digest = "sha256:after"
 	case Judged:
 		e.Report, e.Observed = readVerdict(t, words[1:])
-	case Activated, Overdue, "stage":
+	case Activated, Overdue, Undone, "stage":
 	default:
 		t.Fatalf("no such event: %v", words)
 	}

@@ -51,7 +51,7 @@ func (p Phase) Terminal() bool {
 	return false
 }
 
-// Sub is the part of a phase. Progressing has the first five, RollingBack the last four.
+// Sub is the part of a phase. Progressing has the first five, RollingBack the next four, Completed the last.
 type Sub string
 
 // Sub-phases. Paused keeps the sub-phase it was taken from, RollbackIncomplete the one that overran.
@@ -65,6 +65,7 @@ const (
 	Safe      Sub = "Safe"      // proven: no live leased component serves the candidate
 	Unwinding Sub = "Unwinding" // stores and writers go back
 	Verifying Sub = "Verifying" // the scope's digest is compared
+	Undoing   Sub = "Undoing"   // the stable variant is back; members acknowledge it, none of them under a lease
 )
 
 // Pause says why a rollout is paused.
@@ -126,7 +127,9 @@ type State struct {
 	SafeAt       time.Time     `json:"safeAt"`
 	UnwoundAt    time.Time     `json:"unwoundAt"`
 	Ended        time.Time     `json:"ended"`
-	Version      uint64        `json:"version"` // +1 with every accepted event
+	UndoRev      uint64        `json:"undoRev,omitempty"` // revision that put the stable variant back after completion
+	UndoneAt     time.Time     `json:"undoneAt,omitzero"` // every member has acknowledged it
+	Version      uint64        `json:"version"`           // +1 with every accepted event
 }
 
 // Exposed reports whether some unit may be on the candidate by decision: the rollback must then be proven. A commit that

@@ -14,5 +14,6 @@ type Status struct {
 	Arming  *fleet.Arming          `json:"arming,omitempty"`  // while the stage arms: who is missing
 	Barrier *fleet.Proof           `json:"barrier,omitempty"` // exposure off
 	Unwind  map[string]fleet.Proof `json:"unwind,omitempty"`  // member class -> proof
+	Undoing *fleet.Proof           `json:"undoing,omitempty"` // who has acknowledged the undo after completion
 	Second  int64                  `json:"second"`            // last judged second of request start, unix
 }

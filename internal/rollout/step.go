@@ -37,6 +37,8 @@ func Step(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 		return settle(s, e)(stepForward(p, s, e))
 	case Promoting:
 		return settle(s, e)(fromPromoting(s, e))
+	case Completed:
+		return settle(s, e)(fromCompleted(s, e))
 	}
 	return settle(s, e)(ignore(s, e))
 }
@@ -68,7 +70,7 @@ func refuse(s State, e Event, code, text string, args ...any) error {
 // ignore is the answer to an engine event that came too late to matter, and the refusal of a person's.
 func ignore(s State, e Event) (State, []Effect, error) {
 	switch e.Kind {
-	case Submit, Promote, PauseIt, Resume, Rollback, Cancel:
+	case Submit, Promote, PauseIt, Resume, Rollback, Cancel, Undo:
 		if s.Phase.Terminal() {
 			return s, nil, refuse(s, e, "phase", "it is over")
 		}

@@ -42,7 +42,7 @@ demo: build ## run the main job on real data: a bad feed is caught and taken bac
 
 # Pure packages start no goroutine (arch_test.go), so there is nothing to race in them: they run without the detector, and with
 # it the long simulations would take an hour. Everything else runs with it.
-PURE := . $(addprefix ./internal/,audit stat judge plan policy revision fleet rollout engine report sim demo/flights)
+PURE := . $(addprefix ./internal/,audit stat judge plan policy revision fleet rollout engine report vtime sim demo/flights)
 
 test: check-go check-cc lint ## every test; the race detector is on wherever there are goroutines
 	cd sdk && $(GO) test -race -timeout 10m . ./evidence && $(GO) test -timeout 10m ./...

@@ -34,12 +34,14 @@ type Config struct {
 	Version string        // of this binary; stands in every record
 	Tick    time.Duration // how often evidence, leases and deadlines are looked at; 0 means 200 ms
 	Log     *slog.Logger  // nil discards
+
+	Clock func() time.Time // nil means time.Now; a simulation gives it virtual time
 }
 
 // ErrStopped is the answer of a controller that has stopped or has not started.
 var ErrStopped = errors.New("controller is stopped")
 
-// Controller is a running engine.
+// Controller is an engine with its clock, store and grant path.
 type Controller struct {
 	cfg   Config
 	inbox chan request
@@ -60,19 +62,39 @@ const inboxSize = 1024
 
 // Start recovers the engine from the store and runs it until Stop. The caller still owns the store.
 func Start(ctx context.Context, cfg Config) (*Controller, error) {
+	c, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.wg.Go(c.loop)
+	return c, nil
+}
+
+// Open recovers the engine from the store and leaves it to the caller to drive it: Step and Engine are for one goroutine,
+// nothing runs beside them and no time passes unless the caller says so. Simulations run a controller in this way.
+func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 200 * time.Millisecond
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
 	c := &Controller{cfg: cfg, inbox: make(chan request, inboxSize), done: make(chan struct{})}
 	if err := c.recover(ctx); err != nil {
 		return nil, err
 	}
-	c.wg.Go(c.loop)
 	return c, nil
 }
+
+// Step applies one event of a controller that was opened, not started, and returns once it is durable and acted on, or
+// its refusal.
+func (c *Controller) Step(ev engine.Event) error { return c.step(ev) }
+
+// Engine returns the engine of a controller that was opened, not started; it is another one after an append that failed.
+func (c *Controller) Engine() *engine.Engine { return c.eng }
 
 // Stop ends the loop and waits for it. Leases that were granted run out by themselves.
 func (c *Controller) Stop() {
@@ -136,7 +158,7 @@ func (c *Controller) handle(r request) error {
 // step: decide, append, act. When the append does not succeed the engine is ahead of what is durable, so it is thrown
 // away and recovered: better a second of silence than an effect that the log does not know.
 func (c *Controller) step(ev engine.Event) error {
-	out := c.eng.Step(time.Now(), ev)
+	out := c.eng.Step(c.cfg.Clock(), ev)
 	for _, s := range out.Stop {
 		c.cfg.Grants.Stop(s.Env, s.Scope)
 	}

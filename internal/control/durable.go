@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"sluice.dev/sdk/evidence"
 	"sluice.dev/sluice/internal/engine"
@@ -97,7 +96,7 @@ func (c *Controller) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	eng, out, err := engine.Recover(c.cfg.Version, epoch, time.Now(), st)
+	eng, out, err := engine.Recover(c.cfg.Version, epoch, c.cfg.Clock(), st)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/rollout"
+	"sluice.dev/sluice/internal/vtime"
 )
 
 // Story is the demo under virtual time.
@@ -43,7 +44,7 @@ const storyLimit = 3 * time.Minute
 
 // Run plays the story to its end.
 func (st Story) Run() (Outcome, error) {
-	k := &kernel{now: epoch}
+	k := &vtime.Kernel{Now: epoch}
 	rng := rand.New(rand.NewPCG(uint64(st.Seed), 0x5107ce))
 	s := newServer(k, rng, st.Plan.Environment, 2*time.Millisecond)
 	seed, err := engine.Seed(st.Plan.Environment, "sim", st.Flag)
@@ -58,12 +59,12 @@ func (st Story) Run() (Outcome, error) {
 	}{{"feature-store", slp.ClassStore, 1.002}, {"model-host", slp.ClassHost, 0.998}, {"consumer", slp.ClassReader, 1.001}, {"transformer", slp.ClassWriter, 0.999}} {
 		members[c.name] = s.join(c.name, c.class, c.skew)
 	}
-	k.after(200*time.Millisecond, func() {
+	k.After(200*time.Millisecond, func() {
 		s.must(engine.Apply{Plan: st.Plan, Actor: "sim"})
 		st.traffic(k, members["consumer"])
 	})
 	st.disturb(s, members)
-	ended := k.run(epoch.Add(storyLimit), func() bool { return s.err != nil || over(s, st.Plan.Name) })
+	ended := k.Run(epoch.Add(storyLimit), func() bool { return s.err != nil || over(s, st.Plan.Name) })
 	if s.err != nil {
 		return Outcome{}, s.err
 	}
@@ -71,7 +72,7 @@ func (st Story) Run() (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	out := Outcome{Status: status, Records: s.records, Took: k.now.Sub(epoch), Config: s.flag}
+	out := Outcome{Status: status, Records: s.records, Took: k.Now.Sub(epoch), Config: s.flag}
 	if !ended {
 		return out, fmt.Errorf("the story did not end within %s: it stands at %s/%s in stage %d", storyLimit, status.State.Phase, status.State.Sub, status.State.Stage)
 	}
@@ -98,13 +99,13 @@ func (s *server) flag(key string) (flag.Flag, bool) {
 }
 
 // traffic replays the flights: each is scored once by the version its arm gets, and read from a store whose time is drawn.
-func (st Story) traffic(k *kernel, consumer *member) {
+func (st Story) traffic(k *vtime.Kernel, consumer *member) {
 	rows := flights.Load()
 	outcomes := flights.Replay(rows, st.Fault)
 	rng := rand.New(rand.NewPCG(uint64(st.Seed), 7))
-	began, next := k.now, 0
-	k.every(20*time.Millisecond, func() bool {
-		for due := min(len(rows), flights.Due(k.now.Sub(began))); next < due; next++ {
+	began, next := k.Now, 0
+	k.Every(20*time.Millisecond, func() bool {
+		for due := min(len(rows), flights.Due(k.Now.Sub(began))); next < due; next++ {
 			o := outcomes[next]
 			if !o.Scored {
 				continue
@@ -131,7 +132,7 @@ func (st Story) traffic(k *kernel, consumer *member) {
 // disturb plans what a story does to its world.
 func (st Story) disturb(s *server, members map[string]*member) {
 	if st.During != nil {
-		s.after(st.At, func() {
+		s.After(st.At, func() {
 			if err := st.During(s.do); err != nil && s.err == nil {
 				s.err = err
 			}

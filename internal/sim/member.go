@@ -38,7 +38,7 @@ func (s *server) join(component, class string, skew float64) *member {
 	}
 	m := &member{
 		srv: s, name: component + "-1", boot: hex.EncodeToString(b[:]), acc: map[string]*evidence.Accumulator{}, once: map[string]bool{},
-		start: s.now, skew: skew, timers: map[slp.Timer]uint64{}, view: &slp.View{},
+		start: s.Now, skew: skew, timers: map[slp.Timer]uint64{}, view: &slp.View{},
 	}
 	m.slp = slp.NewClient(slp.ClientConfig{
 		Instance: m.name, Boot: m.boot, Component: component, Class: class, W: 250 * time.Millisecond,
@@ -46,12 +46,12 @@ func (s *server) join(component, class string, skew float64) *member {
 	})
 	s.members = append(s.members, m)
 	m.hear(slp.Start{})
-	s.every(time.Second, func() bool { m.report(); return false })
+	s.Every(time.Second, func() bool { m.report(); return false })
 	return m
 }
 
 // mono is the member's own clock.
-func (m *member) mono() slp.Mono { return slp.Mono(float64(m.srv.now.Sub(m.start)) * m.skew) }
+func (m *member) mono() slp.Mono { return slp.Mono(float64(m.srv.Now.Sub(m.start)) * m.skew) }
 
 // second is the server's second as the member keeps it.
 func (m *member) second() int64 { return m.view.Clock.Second(m.mono()) }
@@ -77,7 +77,7 @@ func (m *member) act(e slp.Effect) {
 		s.send(func() {
 			s.must(engine.Join{Env: s.env, Hello: e.Hello})
 			s.grants.Join(m.boot)
-			m.answer(slp.HelloAnswered{Sent: sent, Answer: slp.HelloAnswer{Epoch: s.view.Epoch, Snapshot: engine.Snapshot(s.view.Config), ServerNow: s.now.UnixMicro()}})
+			m.answer(slp.HelloAnswered{Sent: sent, Answer: slp.HelloAnswer{Epoch: s.view.Epoch, Snapshot: engine.Snapshot(s.view.Config), ServerNow: s.Now.UnixMicro()}})
 		})
 	case slp.SendRenew:
 		s.send(func() { m.renewed(e.Renew) })
@@ -103,7 +103,7 @@ func (m *member) act(e slp.Effect) {
 	case slp.WriteCache:
 		m.hear(slp.CacheWritten{Cache: e.Cache})
 	case slp.OpenWatch:
-		s.after(e.After, func() {
+		s.After(e.After, func() {
 			state := s.view.Event
 			state.Kind = slp.EventState
 			m.answer(slp.WatchEvent{Event: state})
@@ -126,7 +126,7 @@ func loaded(s *slp.Snapshot) slp.Loaded {
 
 func (m *member) renewed(q slp.Renew) {
 	s := m.srv
-	g, ok := s.grants.Renew(q, s.now)
+	g, ok := s.grants.Renew(q, s.Now)
 	if !ok {
 		m.answer(slp.RenewFailed{N: q.N, Failure: slp.Failure{Status: 410, Code: "boot_unknown"}})
 		return
@@ -142,7 +142,7 @@ func (s *server) said(boot string, acks []slp.Ack, prepared []slp.Prepared, acti
 func (m *member) schedule(e slp.Schedule) {
 	m.timers[e.Timer]++
 	n := m.timers[e.Timer]
-	m.srv.after(time.Duration(float64(e.After)/m.skew), func() {
+	m.srv.After(time.Duration(float64(e.After)/m.skew), func() {
 		if m.timers[e.Timer] == n { // setting one that runs replaces it
 			m.hear(slp.Tick{Timer: e.Timer})
 		}
@@ -169,7 +169,7 @@ func (m *member) swap(v *slp.View) {
 	}
 	for scope, meta := range v.Snapshot.Scopes {
 		if meta.Leased {
-			m.srv.after(0, func() { m.hear(slp.RequestsDrained{Scope: scope, Rev: meta.Rev}) })
+			m.srv.After(0, func() { m.hear(slp.RequestsDrained{Scope: scope, Rev: meta.Rev}) })
 		}
 	}
 }

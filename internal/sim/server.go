@@ -1,3 +1,6 @@
+// Package sim plays the demo's story in one thread under virtual time: the production engine, the SDK's protocol machine,
+// the evaluator and the evidence codec, with members, network and traffic made of values and one seed. The same seed gives
+// the same story, byte for byte.
 package sim
 
 import (
@@ -9,11 +12,12 @@ import (
 	"sluice.dev/sluice/internal/audit"
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/vtime"
 )
 
 // server is the engine with its grant path, as control and push run it, but for goroutines and disk.
 type server struct {
-	*kernel
+	*vtime.Kernel
 	rng     *rand.Rand
 	delay   time.Duration // one way, at most; drawn anew for each message
 	env     string
@@ -28,10 +32,10 @@ type server struct {
 // tickEvery is how often the server lets time act.
 const tickEvery = 50 * time.Millisecond
 
-func newServer(k *kernel, rng *rand.Rand, env string, delay time.Duration) *server {
-	s := &server{kernel: k, rng: rng, env: env, delay: delay, eng: engine.New("sim", 1, k.now), grants: fleet.NewGrants()}
+func newServer(k *vtime.Kernel, rng *rand.Rand, env string, delay time.Duration) *server {
+	s := &server{Kernel: k, rng: rng, env: env, delay: delay, eng: engine.New("sim", 1, k.Now), grants: fleet.NewGrants()}
 	s.must(engine.CreateEnv{Name: env, Actor: "sim"})
-	k.every(tickEvery, func() bool {
+	k.Every(tickEvery, func() bool {
 		s.must(engine.Tick{Seen: map[string][]engine.Seen{env: s.grants.Seen()}})
 		return s.err != nil
 	})
@@ -41,13 +45,13 @@ func newServer(k *kernel, rng *rand.Rand, env string, delay time.Duration) *serv
 // must applies an event that cannot be refused in this world.
 func (s *server) must(ev engine.Event) {
 	if err := s.do(ev); err != nil && s.err == nil {
-		s.err = fmt.Errorf("at %s: %T: %w", s.now.Format(time.RFC3339Nano), ev, err)
+		s.err = fmt.Errorf("at %s: %T: %w", s.Now.Format(time.RFC3339Nano), ev, err)
 	}
 }
 
 // do applies an event: stop grants, step, show the view, act.
 func (s *server) do(ev engine.Event) error {
-	out := s.eng.Step(s.now, ev)
+	out := s.eng.Step(s.Now, ev)
 	for _, st := range out.Stop {
 		s.grants.Stop(st.Scope)
 	}
@@ -88,5 +92,5 @@ func (s *server) broadcast(f engine.Effect) {
 
 // send delivers something after a drawn delay.
 func (s *server) send(do func()) {
-	s.after(time.Duration(s.rng.Int64N(int64(s.delay)+1)), do)
+	s.After(time.Duration(s.rng.Int64N(int64(s.delay)+1)), do)
 }

@@ -50,6 +50,7 @@ var house = map[string]room{
 	"internal/engine":          {pure: true, may: pureTypes},
 	"internal/report":          {pure: true, may: []string{"internal/audit", "internal/rollout", "internal/judge", "internal/plan", "internal/policy", "internal/fleet", "internal/lineage", "sdk/flag"}},
 	"internal/store":           {may: []string{"internal/audit", "internal/revision"}},
+	"internal/store/testpg":    {},
 	"internal/store/storetest": {may: []string{"internal/store", "internal/audit"}},
 	"internal/control":         {may: append([]string{"internal/store"}, pureTypes...)},
 	"internal/push":            {may: append([]string{"internal/control", "internal/ofrep"}, pureTypes...)},

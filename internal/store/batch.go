@@ -86,8 +86,12 @@ func damaged(kind audit.DamageKind, seq uint64, detail string) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, &audit.Damage{Kind: kind, Seq: seq, Detail: detail})
 }
 
+type recordReader interface {
+	Records(ctx context.Context, q Query) ([]audit.Record, error)
+}
+
 // Walk yields the records that q selects up to sequence number until, page by page; q.Limit is the page. After an error it ends.
-func Walk(ctx context.Context, s Store, q Query, until uint64) iter.Seq2[audit.Record, error] {
+func Walk(ctx context.Context, s recordReader, q Query, until uint64) iter.Seq2[audit.Record, error] {
 	return func(yield func(audit.Record, error) bool) {
 		for {
 			page, err := s.Records(ctx, q)

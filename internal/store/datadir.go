@@ -17,16 +17,20 @@ const (
 	reserveFile  = "reserve"
 )
 
-// OpenError says why a data directory was not opened, and what to do about it.
+// OpenError says why a data directory or a database was not opened, and what to do about it.
 type OpenError struct {
-	Dir     string
-	Problem string
-	Remedy  string
-	Err     error // ErrLocked, ErrNewer, ErrCorrupt or the system's error; may be nil
+	Dir      string // of a data directory
+	Database string // or of PostgreSQL: its name and where it is
+	Problem  string
+	Remedy   string
+	Err      error // ErrLocked, ErrNewer, ErrCorrupt or the system's error; may be nil
 }
 
 func (e *OpenError) Error() string {
 	s := fmt.Sprintf("open data directory %s: %s", e.Dir, e.Problem)
+	if e.Database != "" {
+		s = fmt.Sprintf("open database %s: %s", e.Database, e.Problem)
+	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}

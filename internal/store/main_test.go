@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"sluice.dev/sluice/internal/store/testpg"
 )
 
 // TestMain also is the program that some tests run as a child process, to be killed or to fill a disk of its own.
@@ -16,5 +18,5 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(testpg.Main(m))
 }

@@ -17,6 +17,7 @@ import (
 type Memory struct {
 	mu          sync.RWMutex
 	epoch       uint64
+	leader      Leader         // Epoch is kept in epoch
 	records     []audit.Record // seq i+1 at i
 	hashes      [][32]byte
 	tip         audit.Frontier
@@ -49,8 +50,68 @@ func (m *Memory) Lead(ctx context.Context) (uint64, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.take(Leader{}), nil
+}
+
+func (m *Memory) take(me Leader) uint64 {
 	m.epoch++
-	return m.epoch, nil
+	me.Beat = m.leader.Beat + 1
+	m.leader = me
+	return m.epoch
+}
+
+// Leader implements Store.
+func (m *Memory) Leader(ctx context.Context) (Leader, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.seen(), ctx.Err()
+}
+
+func (m *Memory) seen() Leader {
+	l := m.leader
+	l.Epoch = m.epoch
+	return l
+}
+
+// Claim implements Store.
+func (m *Memory) Claim(ctx context.Context, seen, me Leader) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := m.seen(); now.Epoch != seen.Epoch || now.Beat != seen.Beat {
+		return 0, overtaken(seen, now.Epoch)
+	}
+	return m.take(me), nil
+}
+
+func overtaken(seen Leader, epoch uint64) error {
+	return fmt.Errorf("claim the lease of epoch %d, beat %d: the store is in epoch %d: %w", seen.Epoch, seen.Beat, epoch, ErrFenced)
+}
+
+// Beat implements Store.
+func (m *Memory) Beat(ctx context.Context, epoch uint64) error {
+	return m.renew(ctx, epoch, func() {})
+}
+
+// Resign implements Store.
+func (m *Memory) Resign(ctx context.Context, epoch uint64) error {
+	return m.renew(ctx, epoch, func() { m.leader.Name, m.leader.Address = "", "" })
+}
+
+func (m *Memory) renew(ctx context.Context, epoch uint64, change func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if epoch != m.epoch {
+		return fenced(epoch, m.epoch)
+	}
+	m.leader.Beat++
+	change()
+	return nil
 }
 
 // Append implements Store.
@@ -79,7 +140,7 @@ func (m *Memory) Append(ctx context.Context, b Batch) (audit.TreeHead, error) {
 }
 
 func fenced(epoch, current uint64) error {
-	return fmt.Errorf("append in epoch %d, the store is in epoch %d: %w", epoch, current, ErrFenced)
+	return fmt.Errorf("write in epoch %d, the store is in epoch %d: %w", epoch, current, ErrFenced)
 }
 
 func (m *Memory) check(b Batch) error {

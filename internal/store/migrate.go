@@ -14,10 +14,11 @@ import (
 // migrations are the steps from each version of the schema to the next, "NNNN_name.sql" for version NNNN. A file that has
 // been released never changes; what comes later is a new file.
 //
-// They run by the function below and not by a migration library, because there is one dialect so far: what a library adds
-// (several databases, downs, out-of-order versions) would be more to understand than these lines.
+// There is one folder per engine with the same versions in it. They run by the function below and not by a migration
+// library: what a library adds (downs, out-of-order versions, a dialect for each database) would be more to understand
+// than these lines.
 //
-//go:embed sqlite/*.sql
+//go:embed sqlite/*.sql postgres/*.sql
 var migrations embed.FS
 
 type migration struct {
@@ -25,9 +26,9 @@ type migration struct {
 	sql     string
 }
 
-// loadMigrations returns the steps in fsys, ascending and without gaps from 1.
-func loadMigrations(fsys fs.FS) ([]migration, error) {
-	names, err := fs.Glob(fsys, "sqlite/*.sql") // sorted
+// loadMigrations returns the steps of an engine in fsys, ascending and without gaps from 1.
+func loadMigrations(fsys fs.FS, engine string) ([]migration, error) {
+	names, err := fs.Glob(fsys, engine+"/*.sql") // sorted
 	if err != nil {
 		return nil, err
 	}
@@ -49,12 +50,18 @@ func loadMigrations(fsys fs.FS) ([]migration, error) {
 
 // migrate brings the schema to the newest version, all steps in one transaction: half a migration is never seen. It returns
 // ErrNewer (wrapped) for a database from a later program and changes nothing there.
-func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
+// lock, which may be "", is a statement that keeps other processes from doing the same meanwhile.
+func migrate(ctx context.Context, db *sql.DB, steps []migration, lock string) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	if lock != "" {
+		if _, err := tx.ExecContext(ctx, lock); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)`); err != nil {
 		return err
 	}

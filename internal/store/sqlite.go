@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -20,28 +19,23 @@ import (
 // SQLite is a Store in one directory, for one process. What Append and the Put methods return has reached the disk:
 // the journal is a write-ahead log synced at each commit (synchronous=FULL).
 //
-// There is one connection that writes and a few that read; reads never wait for writes. Query texts keep to what SQLite
-// and PostgreSQL have in common.
+// There is one connection that writes and a few that read; reads never wait for writes.
 type SQLite struct {
-	dir     string
-	lock    *os.File
-	writer  *sql.DB
-	readers *sql.DB
-
-	writing   sync.Mutex     // held for each write transaction; guards the rest
-	tip       audit.Frontier // of the last commit known of
-	reserveAt time.Time      // when the reserve file is to be made again; zero while it is there
+	database
+	dir       string
+	lock      *os.File
+	reserveAt time.Time // when the reserve file is to be made again; zero while it is there; guarded by writing
 }
 
 // readConnections is how many reads run at once; more wait.
 const readConnections = 4
 
+// reserveRetry is how long after it was used (or could not be made) the reserve file is tried again.
+const reserveRetry = time.Minute
+
 // checkTime bounds the check of the file's structure at opening. Files that take longer (several GB) are checked as far
 // as it goes; sluice audit verify checks all of the log.
 const checkTime = 3 * time.Second
-
-// tailRecords is how many of the last records are compared with the tree at opening.
-const tailRecords = 1000
 
 // OpenSQLite opens the store in dir, which is made if missing; an empty directory becomes the store's (mode 0700). The
 // files in it are sluice.db (with -wal and -shm), lock and reserve.
@@ -65,6 +59,7 @@ func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
 		return nil, err
 	}
 	s := &SQLite{dir: dir, lock: lock}
+	s.retry, s.written, s.explain = s.useReserve, s.keepReserve, explainSQLite
 	if err := s.open(ctx); err != nil {
 		_ = s.Close()
 		return nil, s.openError(err)
@@ -86,23 +81,25 @@ func (s *SQLite) open(ctx context.Context) error {
 	if s.readers, err = openPool(s.dir, readConnections, "_query_only=1"); err != nil {
 		return err
 	}
-	steps, err := loadMigrations(migrations)
+	s.q = s.readers
+	steps, err := loadMigrations(migrations, "sqlite")
 	if err != nil {
 		return err
 	}
 	if err := s.ours(ctx); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writer, steps); err != nil {
+	if err := migrate(ctx, s.writer, steps, ""); err != nil {
 		return err
 	}
-	if err := s.firstHead(ctx); err != nil {
+	if err := s.firstRows(ctx); err != nil {
 		return err
 	}
 	if err := s.quickCheck(ctx, checkTime); err != nil {
 		return err
 	}
-	return s.checkTail(ctx)
+	s.tip, err = s.checkTail(ctx)
+	return err
 }
 
 // openPool opens at most n connections. The path is put into the URI by package url: a '?' or '%' in it is no parameter.
@@ -133,13 +130,6 @@ func (s *SQLite) ours(ctx context.Context) error {
 	return err
 }
 
-// firstHead writes the head of the empty log into a new database.
-func (s *SQLite) firstHead(ctx context.Context) error {
-	_, err := s.writer.ExecContext(ctx, `INSERT INTO head (id, epoch, size, root) SELECT 1, 0, 0, $1
-		WHERE NOT EXISTS (SELECT 1 FROM head) AND NOT EXISTS (SELECT 1 FROM records)`, audit.EmptyHead().Root)
-	return err
-}
-
 // quickCheck lets SQLite check the structure of the file, for no longer than limit; what it has found by then counts.
 func (s *SQLite) quickCheck(ctx context.Context, limit time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -157,55 +147,24 @@ func (s *SQLite) quickCheck(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-// checkTail checks that records, tree and head end at the same place, that the tree gives the head, and that the last
-// records are those the tree was made of.
-func (s *SQLite) checkTail(ctx context.Context) error {
-	head, err := s.TreeHead(ctx)
-	if err != nil {
-		return err
+// useReserve gives the reserved space to a write that must not be refused.
+func (s *SQLite) useReserve() bool {
+	if !freeReserve(s.dir) {
+		return false
 	}
-	var records, hashes uint64
-	err = s.readers.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM records),
-		(SELECT COALESCE(MAX(idx) + 1, 0) FROM tree)`).Scan(&records, &hashes)
-	if err != nil {
-		return err
-	}
-	if want := uint64(audit.StoredCount(head.Size)); records != head.Size || hashes != want {
-		return fmt.Errorf("the log ends with record %d and %d tree hashes, its head says %d and %d: %w",
-			records, hashes, head.Size, want, ErrCorrupt)
-	}
-	tree := &sqliteTree{ctx: ctx, db: s.readers}
-	if s.tip, err = audit.LoadFrontier(head.Size, tree); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if got := s.tip.Head(); got != head {
-		return fmt.Errorf("the tree hashes give the root %s, the head says %s: %w", got.Root, head.Root, ErrCorrupt)
-	}
-	from := head.Size - min(head.Size, tailRecords)
-	for r, err := range Walk(ctx, s, Query{After: from}, head.Size) {
-		if err != nil {
-			return err
-		}
-		if err := checkLeaf(r, tree); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.reserveAt = time.Now().Add(reserveRetry)
+	return true
 }
 
-func checkLeaf(r audit.Record, tree audit.HashReader) error {
-	leaf, err := audit.Leaf(r)
-	if err != nil {
-		return err
+// keepReserve makes the reserve again some time after it was used.
+func (s *SQLite) keepReserve() {
+	if s.reserveAt.IsZero() || time.Now().Before(s.reserveAt) {
+		return
 	}
-	stored, err := tree.ReadHashes([]int64{audit.StoredLeafIndex(r.Seq - 1)})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	s.reserveAt = time.Time{}
+	if makeReserve(s.dir) != nil {
+		s.reserveAt = time.Now().Add(reserveRetry)
 	}
-	if stored[0] != audit.LeafHash(leaf) {
-		return damaged(audit.AlteredRecord, r.Seq, "its hash is not the one stored when it was logged")
-	}
-	return nil
 }
 
 // openError puts the remedy to what open returned.
@@ -264,6 +223,13 @@ func errorCode(err error) int {
 		return e.Code()
 	}
 	return 0
+}
+
+func explainSQLite(err error) error {
+	if isFull(err) && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
 }
 
 // isFull reports whether err comes from a full disk. The second code is SQLite's when its shared memory file cannot grow.

@@ -91,7 +91,7 @@ func TestOpenRefusesWithRemedy(t *testing.T) {
 		remedy  string
 	}{
 		{"open twice", func(t *testing.T, dir string) { open(t, dir) }, ErrLocked, fmt.Sprintf("process %d holds it", os.Getpid()), fmt.Sprintf("stop process %d", os.Getpid())},
-		{"a later schema", change(`INSERT INTO schema_version (version) VALUES (99)`), ErrNewer, "schema version 99, this program knows versions up to 1", "run the version of sluice that wrote it"},
+		{"a later schema", change(`INSERT INTO schema_version (version) VALUES (99)`), ErrNewer, "schema version 99, this program knows versions up to 2", "run the version of sluice that wrote it"},
 		{"directory that others read", chmod(".", 0o755), nil, "its permissions are 0755", "chmod 700 DIR"},
 		{"directory read-only", chmod(".", 0o500), nil, "its permissions are 0500", "chmod 700 DIR"},
 		{"database that others read", chmod(databaseFile, 0o644), nil, "sluice.db are 0644", "chmod 600 DIR/sluice.db"},
@@ -321,7 +321,7 @@ func TestMigrations(t *testing.T) {
 		for i, f := range files {
 			fsys[fmt.Sprintf("sqlite/%04d_x.sql", i+1)] = &fstest.MapFile{Data: []byte(f)}
 		}
-		out, err := loadMigrations(fsys)
+		out, err := loadMigrations(fsys, "sqlite")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -340,33 +340,33 @@ func TestMigrations(t *testing.T) {
 	}
 	one, two, broken := "CREATE TABLE a (x TEXT); INSERT INTO a VALUES ('1')", "ALTER TABLE a ADD COLUMN y TEXT; INSERT INTO a VALUES ('2', '2')", "CREATE TABLE b (x TEXT); INSERT INTO nothing VALUES (1)"
 	for range 2 { // the second time there is nothing to do
-		if err := migrate(ctx, db, steps(one)); err != nil {
+		if err := migrate(ctx, db, steps(one), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := migrate(ctx, db, steps(one, two, broken)); err == nil {
+	if err := migrate(ctx, db, steps(one, two, broken), ""); err == nil {
 		t.Fatal("a broken migration went through")
 	}
 	if n, v := count(`SELECT COUNT(*) FROM a`), count(`SELECT MAX(version) FROM schema_version`); n != 1 || v != 1 || count(`SELECT COUNT(*) FROM b`) != -1 {
 		t.Errorf("after a broken migration: %d rows at version %d, want 1 row at 1 and no table b", n, v)
 	}
-	if err := migrate(ctx, db, steps(one, two)); err != nil {
+	if err := migrate(ctx, db, steps(one, two), ""); err != nil {
 		t.Fatal(err)
 	}
 	if n, v := count(`SELECT COUNT(y) FROM a`), count(`SELECT MAX(version) FROM schema_version`); n != 1 || v != 2 {
 		t.Errorf("%d rows with the new column at version %d, want 1 at 2", n, v)
 	}
-	if err := migrate(ctx, db, steps(one)); !errors.Is(err, ErrNewer) {
+	if err := migrate(ctx, db, steps(one), ""); !errors.Is(err, ErrNewer) {
 		t.Errorf("an older program: %v, want ErrNewer", err)
 	}
-	if _, err := loadMigrations(fstest.MapFS{"sqlite/0002_x.sql": {}}); err == nil {
+	if _, err := loadMigrations(fstest.MapFS{"sqlite/0002_x.sql": {}}, "sqlite"); err == nil {
 		t.Error("took a set of migrations that begins at 2")
 	}
 }
 
 // A released migration never changes: databases that have it would be another schema under the same number.
 func TestReleasedMigrationsAreUnchanged(t *testing.T) {
-	steps, err := loadMigrations(migrations)
+	steps, err := loadMigrations(migrations, "sqlite")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestReleasedMigrationsAreUnchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := migrate(t.Context(), db, steps); err != nil {
+	if err := migrate(t.Context(), db, steps, ""); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := db.Query(`SELECT COALESCE(sql, name) FROM sqlite_master ORDER BY type, name`)

@@ -1,5 +1,6 @@
 // Package store keeps what Sluice must not forget: the record log with its transparency tree, artifacts, revisions,
-// evidence, checkpoints, members and tokens. Store is the port; memory and SQLite implement it and storetest is their one suite.
+// evidence, checkpoints, members and tokens. Store is the port; memory, SQLite and PostgreSQL implement it and
+// storetest is their one suite.
 //
 // Everything a decision depends on is written by one Append, in one transaction, before anybody acts on it.
 package store
@@ -97,6 +98,16 @@ type Token struct {
 	Revoked time.Time // zero: in force
 }
 
+// Leader is the lease row by which servers that share a store agree on who leads. It changes with each claim and each beat;
+// whoever has seen it unchanged for longer than Span, with a margin for clocks of another rate, may claim it.
+type Leader struct {
+	Epoch   uint64
+	Name    string // of the server; "" means that nobody leads
+	Address string // where the server answers, e.g. http://10.0.0.1:7070
+	Beat    uint64
+	Span    time.Duration // to the microsecond
+}
+
 // Query selects records, ascending by Seq. Zero fields select everything; Limit 0 means 500, at most 5,000.
 type Query struct {
 	After   uint64 // Seq > After
@@ -106,9 +117,22 @@ type Query struct {
 }
 
 // Store is the port. Implementations are safe for concurrent use; Append calls are serialised by the caller.
+//
+// Every write is fenced: Append by the epoch in its batch, the others by the epoch of the last Lead or Claim made through
+// this very value. After another server's claim they return ErrFenced and write nothing, however late they come.
 type Store interface {
-	// Lead takes leadership: it raises the epoch by one, durably, and returns it. Earlier leaders are fenced from then on.
+	// Lead takes leadership whoever has it: it raises the epoch by one, durably, and returns it. Earlier leaders are fenced
+	// from then on. It is for a store that one process owns; servers that share one use Claim.
 	Lead(ctx context.Context) (epoch uint64, err error)
+	// Leader returns the lease row as it is.
+	Leader(ctx context.Context) (Leader, error)
+	// Claim takes leadership as Lead does, for me (whose Epoch and Beat are not looked at), but only if the lease row still is
+	// as it was seen; ErrFenced if it is not.
+	Claim(ctx context.Context, seen, me Leader) (epoch uint64, err error)
+	// Beat renews the lease of the leader of an epoch; ErrFenced if it leads no more. It waits for no other write.
+	Beat(ctx context.Context, epoch uint64) error
+	// Resign ends it, so that the next server need not wait; ErrFenced as for Beat.
+	Resign(ctx context.Context, epoch uint64) error
 	// Append writes b in one transaction and returns the tree head after it. Records must continue the sequence (first is 1).
 	// After an error that is none of ErrFenced, ErrConflict and ErrFull the outcome is unknown until TreeHead is read.
 	Append(ctx context.Context, b Batch) (audit.TreeHead, error)

@@ -5,6 +5,7 @@ import (
 
 	"sluice.dev/sluice/internal/store"
 	"sluice.dev/sluice/internal/store/storetest"
+	"sluice.dev/sluice/internal/store/testpg"
 )
 
 func TestMemory(t *testing.T) {
@@ -29,4 +30,28 @@ func TestSQLiteReopened(t *testing.T) {
 func TestMemoryReopened(t *testing.T) {
 	m := store.NewMemory()
 	storetest.RunDurable(t, func(*testing.T) store.Store { return m })
+}
+
+func TestPostgres(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return openPostgres(t, testpg.URL(t)) })
+}
+
+func TestPostgresReopened(t *testing.T) {
+	url := testpg.URL(t)
+	storetest.RunDurable(t, func(t *testing.T) store.Store { return openPostgres(t, url) })
+}
+
+func TestPostgresShared(t *testing.T) {
+	url := testpg.URL(t)
+	storetest.RunShared(t, func(t *testing.T) store.Store { return openPostgres(t, url) })
+}
+
+func openPostgres(t *testing.T, url string) *store.Postgres {
+	t.Helper()
+	s, err := store.OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }

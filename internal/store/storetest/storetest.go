@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"AllOrNothing", testAllOrNothing},
 		{"EveryPartIsWritten", testEveryPart},
 		{"Fencing", testFencing},
+		{"Leader", testLeader},
 		{"TreeHead", testTreeHead},
 		{"Proofs", testProofs},
 		{"Artifacts", testArtifacts},
@@ -79,6 +82,52 @@ func RunDurable(t *testing.T, reopen func(t *testing.T) store.Store) {
 	}
 	write(t, s, store.Batch{Epoch: next, Records: []audit.Record{rec(3, "r")}})
 	verify(t, s)
+}
+
+// RunShared tests what holds between servers that share a store: open opens the same data each time, for another server.
+func RunShared(t *testing.T, open func(t *testing.T) store.Store) {
+	ctx := t.Context()
+	a, b := open(t), open(t)
+	first := must(a.Claim(ctx, must(a.Leader(ctx)), store.Leader{Name: "a"}))
+	head := write(t, a, full(first))
+	check(t, errors.Join(a.PutToken(ctx, token("a", 1)), a.PutMeta(ctx, "k", []byte("v"))))
+	seen := must(b.Leader(ctx))
+	if err := b.PutMeta(ctx, "k", []byte("w")); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("a write of a server that never led: %v, want ErrFenced", err)
+	}
+	second := must(b.Claim(ctx, seen, store.Leader{Name: "b"}))
+	if second != first+1 {
+		t.Errorf("epochs %d and %d", first, second)
+	}
+	for name, err := range everyWrite(ctx, a, first) {
+		if !errors.Is(err, store.ErrFenced) {
+			t.Errorf("%s by the earlier leader: %v, want ErrFenced", name, err)
+		}
+	}
+	if got := must(b.TreeHead(ctx)); got != head {
+		t.Errorf("tree head %v, want %v", got, head)
+	}
+	same(t, "tokens", must(b.Tokens(ctx)), []store.Token{token("a", 1)})
+	same(t, "outbox", must(b.OutboxPending(ctx, 0)), full(first).Outbox)
+	for name, err := range everyWrite(ctx, b, second) {
+		check(t, err)
+		if _, err := store.Verify(ctx, a); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// everyWrite makes each kind of write once, as the leader of an epoch.
+func everyWrite(ctx context.Context, s store.Store, epoch uint64) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		_ = yield("append", second(s.Append(ctx, later(epoch)))) &&
+			yield("append without records", second(s.Append(ctx, store.Batch{Epoch: epoch, Members: []store.Member{{Env: "prod", Instance: "x"}}}))) &&
+			yield("token", s.PutToken(ctx, token("b", 2))) &&
+			yield("meta", s.PutMeta(ctx, "k", []byte("w"))) &&
+			yield("outbox done", s.OutboxDone(ctx, full(epoch).Outbox[0].Key)) &&
+			yield("beat", s.Beat(ctx, epoch)) &&
+			yield("resign", s.Resign(ctx, epoch))
+	}
 }
 
 func testEmpty(t *testing.T, s store.Store) {
@@ -267,6 +316,52 @@ func testFencing(t *testing.T, s store.Store) {
 	if n := len(must(s.Members(ctx, "prod"))); n != 0 {
 		t.Errorf("%d members, want 0", n)
 	}
+}
+
+// The lease row goes to whoever has seen it as it is, and to one of those who try at once.
+func testLeader(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	vacant := must(s.Leader(ctx))
+	if vacant.Name != "" || vacant.Epoch != 0 {
+		t.Errorf("a new store is led by %+v", vacant)
+	}
+	me := store.Leader{Name: "a", Address: "http://a", Span: 1500 * time.Millisecond}
+	epoch := must(s.Claim(ctx, vacant, me))
+	seen := must(s.Leader(ctx))
+	if seen.Epoch != epoch || seen.Name != "a" || seen.Address != "http://a" || seen.Span != me.Span || seen.Beat == vacant.Beat {
+		t.Errorf("lease %+v after %+v", seen, vacant)
+	}
+	check(t, s.Beat(ctx, epoch))
+	if _, err := s.Claim(ctx, seen, store.Leader{Name: "b"}); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("claim of a lease that was renewed: %v, want ErrFenced", err)
+	}
+	check(t, s.Resign(ctx, epoch))
+	free := must(s.Leader(ctx))
+	if free.Name != "" || free.Address != "" || free.Epoch != epoch {
+		t.Errorf("lease %+v after resigning", free)
+	}
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			switch _, err := s.Claim(ctx, free, store.Leader{Name: fmt.Sprint(i)}); {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, store.ErrFenced):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d of 8 claims went through", won.Load())
+	}
+	for _, err := range []error{s.Beat(ctx, epoch), s.Resign(ctx, epoch), second(s.Append(ctx, store.Batch{Epoch: epoch}))} {
+		if !errors.Is(err, store.ErrFenced) {
+			t.Errorf("the earlier leader: %v, want ErrFenced", err)
+		}
+	}
+	write(t, s, full(epoch+1))
 }
 
 // The head after each append is that of a tree computed from nothing.

@@ -11,9 +11,18 @@ import (
 	"sluice.dev/sluice/internal/audit"
 )
 
+// queryer is a pool of connections or one transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// reader is the reading half of Store over any queryer: the pool, where each call sees the newest commit, or a
+// transaction, where all calls see the same one.
+type reader struct{ q queryer }
+
 // list runs query on a reading connection and scans each row. what names the thing in errors.
-func list[T any](ctx context.Context, s *SQLite, what string, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := s.readers.QueryContext(ctx, query, args...)
+func list[T any](ctx context.Context, s *reader, what string, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := s.q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	}
@@ -33,7 +42,7 @@ func list[T any](ctx context.Context, s *SQLite, what string, scan func(*sql.Row
 }
 
 // one is list for the first row; there being none is ErrNotFound.
-func one[T any](ctx context.Context, s *SQLite, what string, scan func(*sql.Rows) (T, error), query string, args ...any) (T, error) {
+func one[T any](ctx context.Context, s *reader, what string, scan func(*sql.Rows) (T, error), query string, args ...any) (T, error) {
 	all, err := list(ctx, s, what, scan, query, args...)
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s: %w", what, ErrNotFound)
@@ -66,7 +75,7 @@ func scanRecord(rows *sql.Rows) (audit.Record, error) {
 const selectRecords = `SELECT seq, kind, rollout, body FROM records WHERE seq > $1`
 
 // Records implements Store.
-func (s *SQLite) Records(ctx context.Context, q Query) ([]audit.Record, error) {
+func (s *reader) Records(ctx context.Context, q Query) ([]audit.Record, error) {
 	query, args := selectRecords, []any{q.After}
 	where := func(column, value string) {
 		if value != "" {
@@ -82,7 +91,7 @@ func (s *SQLite) Records(ctx context.Context, q Query) ([]audit.Record, error) {
 }
 
 // LastRecord implements Store.
-func (s *SQLite) LastRecord(ctx context.Context, rollout string) (audit.Record, error) {
+func (s *reader) LastRecord(ctx context.Context, rollout string) (audit.Record, error) {
 	what := fmt.Sprintf("last record of rollout %q", rollout)
 	if rollout == "" {
 		return one(ctx, s, what, scanRecord, selectRecords+` ORDER BY seq DESC LIMIT 1`, 0)
@@ -107,17 +116,17 @@ func distinct(table, column string) string {
 }
 
 // Envs implements Store.
-func (s *SQLite) Envs(ctx context.Context) ([]string, error) {
+func (s *reader) Envs(ctx context.Context) ([]string, error) {
 	return list(ctx, s, "environments", scanString, distinct("revisions", "env"))
 }
 
 // Rollouts implements Store.
-func (s *SQLite) Rollouts(ctx context.Context) ([]string, error) {
+func (s *reader) Rollouts(ctx context.Context) ([]string, error) {
 	return list(ctx, s, "rollouts", scanString, distinct("records", "rollout"))
 }
 
 // TreeHead implements Store.
-func (s *SQLite) TreeHead(ctx context.Context) (audit.TreeHead, error) {
+func (s *reader) TreeHead(ctx context.Context) (audit.TreeHead, error) {
 	h, err := one(ctx, s, "tree head", func(rows *sql.Rows) (h audit.TreeHead, err error) {
 		err = rows.Scan(&h.Size, &h.Root)
 		return h, err
@@ -129,23 +138,21 @@ func (s *SQLite) TreeHead(ctx context.Context) (audit.TreeHead, error) {
 }
 
 // Tree implements Store. Reads end with ctx.
-func (s *SQLite) Tree(ctx context.Context) (audit.HashReader, error) {
-	return &sqliteTree{ctx: ctx, db: s.readers}, ctx.Err()
+func (s *reader) Tree(ctx context.Context) (audit.HashReader, error) {
+	return &sqlTree{ctx: ctx, q: s.q}, ctx.Err()
 }
 
-// sqliteTree reads stored hashes; db is the pool of readers or a transaction.
-type sqliteTree struct {
+// sqlTree reads stored hashes.
+type sqlTree struct {
 	ctx context.Context
-	db  interface {
-		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	}
+	q   queryer
 }
 
 // hashesAtOnce bounds the parameters of one query.
 const hashesAtOnce = 1000
 
 // ReadHashes implements audit.HashReader.
-func (t *sqliteTree) ReadHashes(indexes []int64) ([][32]byte, error) {
+func (t *sqlTree) ReadHashes(indexes []int64) ([][32]byte, error) {
 	found := make(map[int64][32]byte, len(indexes))
 	for from := 0; from < len(indexes); from += hashesAtOnce {
 		if err := t.read(indexes[from:min(len(indexes), from+hashesAtOnce)], found); err != nil {
@@ -163,7 +170,7 @@ func (t *sqliteTree) ReadHashes(indexes []int64) ([][32]byte, error) {
 	return out, nil
 }
 
-func (t *sqliteTree) read(indexes []int64, into map[int64][32]byte) error {
+func (t *sqlTree) read(indexes []int64, into map[int64][32]byte) error {
 	query, args := `SELECT idx, hash FROM tree WHERE idx BETWEEN $1 AND $2`, []any{indexes[0], indexes[len(indexes)-1]}
 	if indexes[len(indexes)-1]-indexes[0] != int64(len(indexes))-1 { // otherwise they are a run, or some are missing
 		args = args[:0]
@@ -174,7 +181,7 @@ func (t *sqliteTree) read(indexes []int64, into map[int64][32]byte) error {
 		}
 		query = `SELECT idx, hash FROM tree WHERE idx IN (` + list.String()[2:] + `)`
 	}
-	rows, err := t.db.QueryContext(t.ctx, query, args...)
+	rows, err := t.q.QueryContext(t.ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -194,7 +201,7 @@ func (t *sqliteTree) read(indexes []int64, into map[int64][32]byte) error {
 }
 
 // Artifact implements Store.
-func (s *SQLite) Artifact(ctx context.Context, digest string) (Artifact, error) {
+func (s *reader) Artifact(ctx context.Context, digest string) (Artifact, error) {
 	a, err := one(ctx, s, "artifact "+digest, func(rows *sql.Rows) (a Artifact, err error) {
 		err = rows.Scan(&a.Digest, &a.Kind, &a.Body)
 		return a, err
@@ -218,7 +225,7 @@ func scanRevision(rows *sql.Rows) (r Revision, err error) {
 const selectRevision = `SELECT env, number, digest, body, at FROM revisions WHERE env = $1`
 
 // Revision implements Store.
-func (s *SQLite) Revision(ctx context.Context, env string, number uint64) (Revision, error) {
+func (s *reader) Revision(ctx context.Context, env string, number uint64) (Revision, error) {
 	what := fmt.Sprintf("revision %d of environment %s", number, env)
 	if number == 0 {
 		return one(ctx, s, what, scanRevision, selectRevision+` ORDER BY number DESC LIMIT 1`, env)
@@ -227,13 +234,13 @@ func (s *SQLite) Revision(ctx context.Context, env string, number uint64) (Revis
 }
 
 // RevisionAt implements Store.
-func (s *SQLite) RevisionAt(ctx context.Context, env string, at time.Time) (Revision, error) {
+func (s *reader) RevisionAt(ctx context.Context, env string, at time.Time) (Revision, error) {
 	what := fmt.Sprintf("revision of environment %s at %s", env, at.UTC().Format(time.RFC3339))
 	return one(ctx, s, what, scanRevision, selectRevision+` AND at <= $2 ORDER BY number DESC LIMIT 1`, env, micros(at))
 }
 
 // EvidenceAfter implements Store.
-func (s *SQLite) EvidenceAfter(ctx context.Context, rollout string, second int64, limit int) ([]Evidence, error) {
+func (s *reader) EvidenceAfter(ctx context.Context, rollout string, second int64, limit int) ([]Evidence, error) {
 	return list(ctx, s, "evidence of "+rollout, func(rows *sql.Rows) (e Evidence, err error) {
 		err = rows.Scan(&e.Rollout, &e.Second, &e.Digest, &e.Body)
 		return e, err
@@ -242,7 +249,7 @@ func (s *SQLite) EvidenceAfter(ctx context.Context, rollout string, second int64
 }
 
 // Checkpoint implements Store.
-func (s *SQLite) Checkpoint(ctx context.Context, rollout string) (Checkpoint, error) {
+func (s *reader) Checkpoint(ctx context.Context, rollout string) (Checkpoint, error) {
 	return one(ctx, s, "checkpoint of rollout "+rollout, func(rows *sql.Rows) (c Checkpoint, err error) {
 		err = rows.Scan(&c.Rollout, &c.Second, &c.Body)
 		return c, err
@@ -250,7 +257,7 @@ func (s *SQLite) Checkpoint(ctx context.Context, rollout string) (Checkpoint, er
 }
 
 // Members implements Store.
-func (s *SQLite) Members(ctx context.Context, env string) ([]Member, error) {
+func (s *reader) Members(ctx context.Context, env string) ([]Member, error) {
 	return list(ctx, s, "members of "+env, func(rows *sql.Rows) (m Member, err error) {
 		err = rows.Scan(&m.Env, &m.Instance, &m.Boot, &m.Body)
 		return m, err
@@ -258,7 +265,7 @@ func (s *SQLite) Members(ctx context.Context, env string) ([]Member, error) {
 }
 
 // OutboxPending implements Store.
-func (s *SQLite) OutboxPending(ctx context.Context, limit int) ([]Outbox, error) {
+func (s *reader) OutboxPending(ctx context.Context, limit int) ([]Outbox, error) {
 	return list(ctx, s, "outbox", func(rows *sql.Rows) (o Outbox, err error) {
 		err = rows.Scan(&o.Key, &o.Kind, &o.Body)
 		return o, err
@@ -266,7 +273,7 @@ func (s *SQLite) OutboxPending(ctx context.Context, limit int) ([]Outbox, error)
 }
 
 // Tokens implements Store.
-func (s *SQLite) Tokens(ctx context.Context) ([]Token, error) {
+func (s *reader) Tokens(ctx context.Context) ([]Token, error) {
 	return list(ctx, s, "tokens", func(rows *sql.Rows) (Token, error) {
 		var t Token
 		var hash sql.RawBytes
@@ -283,7 +290,7 @@ func (s *SQLite) Tokens(ctx context.Context) ([]Token, error) {
 }
 
 // Meta implements Store.
-func (s *SQLite) Meta(ctx context.Context, key string) ([]byte, error) {
+func (s *reader) Meta(ctx context.Context, key string) ([]byte, error) {
 	return one(ctx, s, "meta "+key, func(rows *sql.Rows) (v []byte, err error) {
 		err = rows.Scan(&v)
 		return v, err

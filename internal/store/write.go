@@ -3,83 +3,101 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"sluice.dev/sluice/internal/audit"
 )
 
-// reserveRetry is how long after it was used (or could not be made) the reserve file is tried again.
-const reserveRetry = time.Minute
+// database is what the SQL stores share: every query text, the fencing, the log's tree. They differ in how they are
+// opened, in their DDL, and in what the fields say.
+type database struct {
+	reader
+	readers, writer *sql.DB
 
-// txn is one write transaction. Its statements run without a deadline: what has begun is finished, so that a caller who
-// gives up does not leave an outcome nobody knows.
+	lockRow string            // what makes a SELECT take its row against other processes' writes
+	limit   time.Duration     // of one write transaction; 0 means none
+	retry   func() bool       // makes room on a full disk for a vital write; nil means it cannot
+	written func()            // runs after each commit, under writing; may be nil
+	explain func(error) error // puts our errors in front of the engine's
+
+	writing sync.Mutex     // held for each write transaction; guards the rest
+	tip     audit.Frontier // of the last commit known of
+	led     uint64         // epoch of the last Lead or Claim here, which other writes are fenced by
+}
+
+// txn is one write transaction. Its statements do not end with the caller's context: what has begun is finished, so that
+// a caller who gives up does not leave an outcome nobody knows.
 type txn struct {
-	s  *SQLite
-	tx *sql.Tx
+	s   *database
+	ctx context.Context
+	tx  *sql.Tx
 }
 
 // write runs do in one transaction and commits it. vital writes may use the reserved disk space: when the disk is full the
 // reserve is given up and do runs once more. A nil error means that the disk has it.
-func (s *SQLite) write(ctx context.Context, vital bool, do func(*txn) error) error {
+func (s *database) write(ctx context.Context, vital bool, do func(*txn) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	err := s.attempt(do)
-	if isFull(err) && vital && freeReserve(s.dir) {
-		s.reserveAt = time.Now().Add(reserveRetry)
+	if errors.Is(err, ErrFull) && vital && s.retry != nil && s.retry() {
 		err = s.attempt(do)
 	}
-	if isFull(err) {
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	if err == nil && !s.reserveAt.IsZero() && time.Now().After(s.reserveAt) {
-		s.reserveAt = time.Time{}
-		if makeReserve(s.dir) != nil {
-			s.reserveAt = time.Now().Add(reserveRetry)
-		}
+	if err == nil && s.written != nil {
+		s.written()
 	}
 	return err
 }
 
-func (s *SQLite) attempt(do func(*txn) error) error {
-	tx, err := s.writer.BeginTx(context.Background(), nil)
+func (s *database) attempt(do func(*txn) error) error {
+	ctx, cancel := context.Background(), func() {}
+	if s.limit > 0 {
+		ctx, cancel = context.WithTimeout(ctx, s.limit)
+	}
+	defer cancel()
+	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return s.explain(err)
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	if err := do(&txn{s: s, tx: tx}); err != nil {
-		return err
+	if err := do(&txn{s: s, ctx: ctx, tx: tx}); err != nil {
+		return s.explain(err)
 	}
-	return tx.Commit()
+	return s.explain(tx.Commit())
 }
 
 // exec runs query and returns how many rows it changed. Statements are not kept prepared: that saved a tenth of a commit.
 func (t *txn) exec(query string, args ...any) (int64, error) {
-	res, err := t.tx.Exec(query, args...)
+	res, err := t.tx.ExecContext(t.ctx, query, args...)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
 }
 
-// Lead implements Store.
-func (s *SQLite) Lead(ctx context.Context) (uint64, error) {
-	var epoch uint64
-	err := s.write(ctx, true, func(t *txn) error {
-		return t.tx.QueryRow(`UPDATE head SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch`).Scan(&epoch)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("take leadership: %w", err)
+// current returns the store's epoch and takes its row, so that nobody else leads before this transaction has ended.
+func (t *txn) current() (epoch uint64, head audit.TreeHead, err error) {
+	err = t.tx.QueryRowContext(t.ctx, `SELECT epoch, size, root FROM head WHERE id = 1`+t.s.lockRow).Scan(&epoch, &head.Size, &head.Root)
+	return epoch, head, err
+}
+
+// fence refuses a write that names no epoch unless the last leader was made here.
+func (t *txn) fence() error {
+	epoch, _, err := t.current()
+	if err == nil && epoch != t.s.led {
+		err = fenced(t.s.led, epoch)
 	}
-	return epoch, nil
+	return err
 }
 
 // Append implements Store. Batches with records may use the reserved disk space; evidence and checkpoints alone may not,
 // or they would eat it before a rollback needs it.
-func (s *SQLite) Append(ctx context.Context, b Batch) (audit.TreeHead, error) {
+func (s *database) Append(ctx context.Context, b Batch) (audit.TreeHead, error) {
 	for _, a := range b.Artifacts {
 		if err := checkArtifact(a); err != nil {
 			return audit.TreeHead{}, err
@@ -134,21 +152,20 @@ func (t *txn) append(b Batch) (audit.Frontier, error) {
 // lockHead checks the epoch and returns the tree as it stands in this transaction. The one remembered from the last commit
 // saves reading it; after a commit of unknown outcome it is behind, and is read.
 func (t *txn) lockHead(epoch uint64) (audit.Frontier, error) {
-	var current, size uint64
-	var root string
-	if err := t.tx.QueryRow(`SELECT epoch, size, root FROM head WHERE id = 1`).Scan(&current, &size, &root); err != nil {
+	current, want, err := t.current()
+	if err != nil {
 		return audit.Frontier{}, err
 	}
 	if current != epoch {
 		return audit.Frontier{}, fenced(epoch, current)
 	}
-	if want := (audit.TreeHead{Size: size, Root: root}); t.s.tip.Head() != want {
-		tip, err := audit.LoadFrontier(size, &sqliteTree{ctx: context.Background(), db: t.tx})
+	if t.s.tip.Head() != want {
+		tip, err := audit.LoadFrontier(want.Size, &sqlTree{ctx: t.ctx, q: t.tx})
 		if err != nil {
 			return audit.Frontier{}, err
 		}
 		if tip.Head() != want {
-			return audit.Frontier{}, fmt.Errorf("the tree hashes do not give the head of size %d: %w", size, ErrCorrupt)
+			return audit.Frontier{}, fmt.Errorf("the tree hashes do not give the head of size %d: %w", want.Size, ErrCorrupt)
 		}
 		t.s.tip = tip
 	}
@@ -179,7 +196,8 @@ func (t *txn) addContent(b Batch) error {
 		}
 	}
 	for _, r := range b.Revisions {
-		n, err := t.exec(`INSERT INTO revisions (env, number, digest, body, at) SELECT $1, $2, $3, $4, $5
+		n, err := t.exec(`INSERT INTO revisions (env, number, digest, body, at) 
+			SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), $4, CAST($5 AS BIGINT)
 			WHERE NOT EXISTS (SELECT 1 FROM revisions WHERE env = $1 AND number >= $2)`,
 			r.Env, r.Number, r.Digest, blob(r.Body), micros(r.At))
 		if err != nil {
@@ -252,8 +270,11 @@ func blob(b []byte) []byte {
 }
 
 // OutboxDone implements Store.
-func (s *SQLite) OutboxDone(ctx context.Context, key string) error {
+func (s *database) OutboxDone(ctx context.Context, key string) error {
 	err := s.write(ctx, false, func(t *txn) error {
+		if err := t.fence(); err != nil {
+			return err
+		}
 		_, err := t.exec(`DELETE FROM outbox WHERE key = $1`, key)
 		return err
 	})
@@ -264,8 +285,11 @@ func (s *SQLite) OutboxDone(ctx context.Context, key string) error {
 }
 
 // PutToken implements Store.
-func (s *SQLite) PutToken(ctx context.Context, tok Token) error {
+func (s *database) PutToken(ctx context.Context, tok Token) error {
 	err := s.write(ctx, true, func(t *txn) error { // revoking a token must work on a full disk
+		if err := t.fence(); err != nil {
+			return err
+		}
 		_, err := t.exec(`INSERT INTO tokens (id, name, role, env, hash, created, revoked) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role, env = excluded.env, hash = excluded.hash,
 			created = excluded.created, revoked = excluded.revoked`,
@@ -279,8 +303,11 @@ func (s *SQLite) PutToken(ctx context.Context, tok Token) error {
 }
 
 // PutMeta implements Store.
-func (s *SQLite) PutMeta(ctx context.Context, key string, value []byte) error {
+func (s *database) PutMeta(ctx context.Context, key string, value []byte) error {
 	err := s.write(ctx, false, func(t *txn) error {
+		if err := t.fence(); err != nil {
+			return err
+		}
 		_, err := t.exec(`INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, blob(value))
 		return err
 	})

@@ -106,7 +106,7 @@ func ksTail(n, m, most int64) float64 {
 				inside[j] = 0
 				continue
 			}
-			v := float64(i) * inside[j]
+			v := float64(float64(i) * inside[j])
 			if j > 0 {
 				v += float64(float64(j) * inside[j-1])
 			}
@@ -128,7 +128,7 @@ func kolmogorovTail(x float64) float64 {
 	sum, sign := 0.0, 1.0
 	for k := range 100 {
 		term := exp(float64(-2 * float64(float64((k+1)*(k+1))*float64(x*x))))
-		sum += sign * term
+		sum += float64(sign * term)
 		if sign = -sign; term < 1e-17 {
 			break
 		}

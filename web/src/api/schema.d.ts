@@ -89,6 +89,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/environments/{env}/off": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take everything exposed in an environment back, now */
+        post: operations["all-off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/flags": {
         parameters: {
             query?: never;
@@ -408,6 +425,23 @@ export interface paths {
         get: operations["slices"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{name}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Act: undo */
+        post: operations["undo"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1166,6 +1200,10 @@ export interface components {
             /** Format: date-time */
             started: string;
             sub?: string;
+            /** Format: int64 */
+            undoRev?: number;
+            /** Format: date-time */
+            undoneAt?: string;
             /** Format: date-time */
             unwoundAt: string;
             /** Format: int64 */
@@ -1179,6 +1217,7 @@ export interface components {
             /** Format: int64 */
             second: number;
             state: components["schemas"]["State"];
+            undoing?: components["schemas"]["Proof"];
             unwind?: {
                 [key: string]: components["schemas"]["Proof"];
             };
@@ -1436,6 +1475,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComponentsOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "all-off": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                env: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListOutputBody"];
                 };
             };
             /** @description Error */
@@ -2148,6 +2222,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SlicesBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutView"];
                 };
             };
             /** @description Error */

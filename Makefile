@@ -76,6 +76,7 @@ bench: check-go ## the benchmarks behind docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... && cd sdk && $(GO) test -run '^$$' -bench . -benchmem ./...
 
 soak: check-go postgres ## longer simulations (tag soak)
+	cd sdk && $(GO) test -tags soak -timeout 30m -run Soak -v .
 	$(GO) test -tags soak -timeout 3h -run Soak -v ./internal/...
 
 lint: check-go ## formatting, vet, staticcheck

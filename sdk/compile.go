@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"sluice.dev/sdk/evidence"
@@ -59,13 +60,19 @@ func (c *Client) bind(s *snapshot, handles []*flag.Handle, cfg flag.Config) {
 
 // sum counts what is under way.
 func (s *snapshot) sum() {
+	decided := map[string]bool{}
 	for _, b := range s.bound {
 		if b.cell != nil {
 			s.open++
+			decided[b.handle.Scope] = true
 		}
 	}
-	for _, meta := range s.wire.Scopes {
+	for _, scope := range slices.Sorted(maps.Keys(s.wire.Scopes)) {
+		meta := s.wire.Scopes[scope]
 		s.leased = s.leased || meta.Leased
+		if p := (slp.Pin{Rev: meta.Rev, Scope: scope, Digest8: slp.Digest8(meta.Digest), Arm: slp.PinNone}); meta.Leased && !decided[scope] && p.Digest8 != "" {
+			s.quiet = append(s.quiet, p)
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ func (c *Client) do(e slp.Effect) {
 		c.wg.Go(func() { c.hello(e.Hello) })
 	case slp.SendRenew:
 		e.Renew.OldestInflight, e.Renew.Crashes = c.oldest(), c.counts.panics.Load()
+		e.Renew.Pins = c.counts.pins()
 		c.wg.Go(func() { c.renew(e.Renew) })
 	case slp.SendAck:
 		c.wg.Go(func() { c.ack(e.Request) })

@@ -33,8 +33,14 @@ func (c *Client) BeginHTTP(r *http.Request, unit string, attrs ...flag.Attr) (co
 	return c.begin(r.Context(), unit, attrs, c.pinsOf(r.Header))
 }
 
-func (c *Client) pinsOf(h http.Header) []pinned {
-	var pins []pinned
+// incoming is what a request brought along.
+type incoming struct {
+	pins    []pinned
+	revoked []string // scopes whose pin lies below the floor
+}
+
+func (c *Client) pinsOf(h http.Header) incoming {
+	var in incoming
 	tries, size := 0, 0
 	for _, line := range h[baggageHeader] {
 		if size += len(line); size > maxBaggage {
@@ -42,7 +48,7 @@ func (c *Client) pinsOf(h http.Header) []pinned {
 		}
 		for member := range strings.SplitSeq(line, ",") {
 			value, ok := pinMember(member)
-			if !ok || tries == maxTries || len(pins) == slp.MaxPins {
+			if !ok || tries == maxTries || len(in.pins) == slp.MaxPins {
 				continue
 			}
 			tries++
@@ -51,16 +57,18 @@ func (c *Client) pinsOf(h http.Header) []pinned {
 				c.counts.pinForged.Add(1)
 				continue
 			}
-			if slices.ContainsFunc(pins, func(o pinned) bool { return o.Scope == p.Scope }) {
+			if slices.ContainsFunc(in.pins, func(o pinned) bool { return o.Scope == p.Scope }) {
 				continue
 			}
 			if q, ok := c.resolve(p); ok {
 				q.text = value
-				pins = append(pins, q)
+				in.pins = append(in.pins, q)
+			} else {
+				in.revoked = append(in.revoked, p.Scope)
 			}
 		}
 	}
-	return pins
+	return in
 }
 
 // pinMember returns the value of a baggage list member if it is a pin, without properties.
@@ -151,6 +159,11 @@ func (q *Request) outgoing() []string {
 		if p := &q.pins[i]; !done[p.Scope] && len(out) < slp.MaxPins {
 			done[p.Scope] = true
 			out = append(out, p.text)
+		}
+	}
+	for _, p := range q.snap.quiet { // a hop that is a stage ahead must not begin it for this request
+		if !done[p.Scope] && len(out) < slp.MaxPins && len(keys) > 0 {
+			out = append(out, p.Sign(keys[0]))
 		}
 	}
 	return out

@@ -18,7 +18,7 @@ type Request struct {
 	snap   *snapshot // met first, used for all evaluations
 	start  slp.Mono  // 0 when no rollout was open
 	unit   flag.Context
-	pins   []pinned
+	incoming
 
 	mu        sync.Mutex
 	ended     bool
@@ -35,7 +35,8 @@ type decision struct {
 	rev    uint64
 	d8     string
 	leased bool
-	fell   bool // the lease ended while the request went on
+	fell   bool   // the lease ended while the request went on
+	how    string // PinEntry, PinHeld, PinMissed or PinRevoked
 	judged *judged
 	slot   evidence.Slot
 	result flag.Result
@@ -78,14 +79,14 @@ func (c *Client) requestOf(ctx context.Context) *Request {
 // unless they name an attribute; "" means that there is none. Attributes feed rules and declared segments; attrs must not
 // be changed afterwards. The returned context carries the request; it is cancelled with ctx and by nothing else.
 func (c *Client) Begin(ctx context.Context, unit string, attrs ...flag.Attr) (context.Context, *Request) {
-	return c.begin(ctx, unit, attrs, nil)
+	return c.begin(ctx, unit, attrs, incoming{})
 }
 
-func (c *Client) begin(ctx context.Context, unit string, attrs []flag.Attr, pins []pinned) (context.Context, *Request) {
+func (c *Client) begin(ctx context.Context, unit string, attrs []flag.Attr, in incoming) (context.Context, *Request) {
 	rc := &requestContext{Context: ctx}
 	q := &rc.request
-	q.client, q.snap, q.pins = c, c.current.Load(), pins
-	if n := q.snap.open + len(pins); n > 0 {
+	q.client, q.snap, q.incoming = c, c.current.Load(), in
+	if n := q.snap.open + len(in.pins); n > 0 {
 		q.start = c.mono()
 		q.decisions = make([]decision, 0, min(n, 4))
 	}
@@ -202,6 +203,7 @@ func (q *Request) decide(f *Flag, b *boundFlag, pin *pinned, r *flag.Result) {
 		c.release(d.hold) // nothing that a revoke would take back
 		d.hold = nil
 	}
+	d.how = q.heldBy(d)
 	q.count(d, b, now)
 	*r = d.result
 }

@@ -17,8 +17,9 @@ import (
 type snapshot struct {
 	wire   *slp.Snapshot
 	bound  map[string]*boundFlag
-	open   int  // flags with an open rollout
-	leased bool // some scope is leased: a rollout is under way, evidence is due
+	open   int       // flags with an open rollout
+	leased bool      // some scope is leased: a rollout is under way, evidence is due
+	quiet  []slp.Pin // pins of the leased scopes in which nothing is decided: not begun yet, or taken back
 }
 
 // boundFlag is one flag of a snapshot with everything that evaluation needs of its surroundings. Snapshots share the bound

@@ -54,6 +54,15 @@ type counts struct {
 	logged map[string]time.Time // kind of failure -> when it was logged last
 }
 
+// pins returns what the server is told of pins, nil while there is nothing.
+func (k *counts) pins() *slp.PinCounts {
+	p := slp.PinCounts{Missed: k.pinMissed.Load(), Revoked: k.pinRevoked.Load(), Forged: k.pinForged.Load()}
+	if p == (slp.PinCounts{}) {
+		return nil
+	}
+	return &p
+}
+
 // Status returns the client's state.
 func (c *Client) Status() Status {
 	v, now := c.view.Load(), c.mono()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/app"
 	"sluice.dev/sluice/internal/audit"
 	"sluice.dev/sluice/internal/report"
@@ -51,16 +52,17 @@ func componentCmd(g *globals) *cobra.Command {
 					Renewed                                        time.Time
 					Acked                                          map[string]uint64
 					Leases                                         []string
+					Pins                                           slp.PinCounts
 				}
 			}
 			if err := json.Unmarshal(raw, &out); err != nil {
 				return err
 			}
 			tw := tabwriter.NewWriter(g.out, 2, 8, 2, ' ', 0)
-			fmt.Fprintln(tw, "COMPONENT\tINSTANCE\tCLASS\tSTATUS\tLAST SEEN\tLEASES\tACKED\tBOOT")
+			fmt.Fprintln(tw, "COMPONENT\tINSTANCE\tCLASS\tSTATUS\tLAST SEEN\tLEASES\tACKED\tPINS MISSED/REVOKED\tBOOT")
 			for _, m := range out.Components {
-				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.8s\n", m.Component, m.Instance, m.Class, m.Status, report.Clock(m.Renewed),
-					strings.Join(m.Leases, ","), pairs(m.Acked), m.Boot)
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%.8s\n", m.Component, m.Instance, m.Class, m.Status, report.Clock(m.Renewed),
+					strings.Join(m.Leases, ","), pairs(m.Acked), m.Pins.Missed, m.Pins.Revoked, m.Boot)
 			}
 			return tw.Flush()
 		},

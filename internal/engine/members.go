@@ -19,7 +19,7 @@ func (env *environment) note(seen []Seen) {
 			continue
 		}
 		if s.Renewed.After(m.Renewed) {
-			m.Renewed = s.Renewed
+			m.Renewed, m.Told = s.Renewed, s.Told
 		}
 		for scope, at := range s.Granted {
 			if at.After(m.Granted[scope]) {

@@ -222,3 +222,22 @@ func TestCandidateThatKillsSixPercent(t *testing.T) {
 		}
 	}
 }
+
+// TestComponentsShowPins: what a member says of pins and of requests under way is there to see.
+func TestComponentsShowPins(t *testing.T) {
+	r := exposed(t)
+	m := r.fleet[0]
+	r.grants.Renew(slp.Renew{Boot: m.hello.Boot, N: 99, Pins: &slp.PinCounts{Missed: 3, Revoked: 1}, OldestInflight: map[string]uint64{name: 4}, Crashes: 2}, r.now.Add(time.Millisecond))
+	r.now = r.now.Add(time.Second)
+	r.must(Tick{Seen: map[string][]Seen{prod: r.grants.Seen()}})
+	list, err := r.e.Components(prod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		told := c.Pins == (slp.PinCounts{Missed: 3, Revoked: 1}) && c.Oldest[name] == 4 && c.Crashes == 2
+		if told != (c.Boot == m.hello.Boot) {
+			t.Errorf("%s: pins %+v, oldest %v, crashes %d", c.Instance, c.Pins, c.Oldest, c.Crashes)
+		}
+	}
+}

@@ -69,6 +69,9 @@ type Component struct {
 	Renewed   time.Time         `json:"renewed"`
 	Acked     map[string]uint64 `json:"acked,omitempty"`  // scope -> revision acknowledged as activated
 	Leases    []string          `json:"leases,omitempty"` // scopes whose lease may still run
+	Pins      slp.PinCounts     `json:"pins"`             // pins of requests that it could not hold, since its boot
+	Oldest    map[string]uint64 `json:"oldest,omitempty"` // scope -> oldest revision that an open request holds
+	Crashes   uint64            `json:"crashes,omitempty"`
 
 	AckedAt map[string]map[string]time.Time `json:"ackedAt,omitempty"` // scope -> stage of the acknowledgement -> when the last one arrived
 }
@@ -84,6 +87,7 @@ func (e *Engine) Components(name string) ([]Component, error) {
 		c := Component{
 			Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, Impl: m.Caps.Impl,
 			Joined: m.Joined, Renewed: m.Renewed.UTC(), Acked: map[string]uint64{}, Status: "silent",
+			Pins: m.Told.Pins, Oldest: m.Told.Oldest, Crashes: m.Told.Crashes,
 		}
 		for scope, stages := range m.Acked {
 			c.Acked[scope] = stages[slp.StageActivated].Rev

@@ -48,6 +48,7 @@ type Member struct {
 	Acked    map[string]map[string]Ack `json:"-"` // scope -> stage -> latest ack
 	Prepared map[string]slp.Prepared   `json:"-"` // scope -> content loaded in shadow
 	Active   map[string]uint64         `json:"-"`
+	Told     Told                      `json:"-"`
 	Bye      time.Time                 `json:"-"`
 }
 

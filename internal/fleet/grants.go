@@ -19,6 +19,14 @@ type Seen struct {
 	Boot    string
 	Renewed time.Time
 	Granted map[string]time.Time
+	Told    Told
+}
+
+// Told is what a boot says of itself in its renewals, beside what it acknowledges.
+type Told struct {
+	Pins    slp.PinCounts     // since the boot
+	Oldest  map[string]uint64 // scope -> oldest revision that an open request holds; not to be changed
+	Crashes uint64
 }
 
 // Grants answers renewals: the granting switch of each scope and the times of the grants live together, so that nothing
@@ -52,6 +60,10 @@ func (g *Grants) Renew(q slp.Renew, now time.Time) (grant slp.Grant, ok bool) {
 		return slp.Grant{}, false
 	}
 	b.Renewed = newest(b.Renewed, now)
+	b.Told.Oldest, b.Told.Crashes = q.OldestInflight, q.Crashes
+	if q.Pins != nil {
+		b.Told.Pins = *q.Pins
+	}
 	grant = slp.Grant{Boot: q.Boot, N: q.N, Epoch: g.view.Epoch, Head: g.view.Head, Floors: g.view.Floors, ServerNow: now.UnixMicro()}
 	for scope, ttl := range g.view.Leases {
 		if g.stopped[scope] {
@@ -87,7 +99,7 @@ func (g *Grants) Show(v GrantView) {
 func (g *Grants) Seen() []Seen {
 	out := make([]Seen, 0, len(g.boots))
 	for _, b := range g.boots {
-		s := Seen{Boot: b.Boot, Renewed: b.Renewed, Granted: make(map[string]time.Time, len(b.Granted))}
+		s := Seen{Boot: b.Boot, Renewed: b.Renewed, Told: b.Told, Granted: make(map[string]time.Time, len(b.Granted))}
 		for scope, at := range b.Granted {
 			s.Granted[scope] = at
 		}

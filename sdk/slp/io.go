@@ -122,7 +122,7 @@ type Effect interface{ effect() }
 type (
 	// SendHello posts to /v1/hello.
 	SendHello struct{ Hello Hello }
-	// SendRenew posts to /v1/renew. The sender fills in OldestInflight and Crashes.
+	// SendRenew posts to /v1/renew. The sender fills in OldestInflight, Crashes and Pins.
 	SendRenew struct{ Renew Renew }
 	// SendAck posts to /v1/ack.
 	SendAck struct{ Request AckRequest }

@@ -170,7 +170,15 @@ type Renew struct {
 	Floors         map[string]uint64 `json:"floors,omitempty"`
 	OldestInflight map[string]uint64 `json:"oldestInflight,omitempty"`
 	Crashes        uint64            `json:"crashes,omitempty"`
+	Pins           *PinCounts        `json:"pins,omitempty"` // absent while there is nothing to count
 	Acks           []Ack             `json:"acks,omitempty"`
+}
+
+// PinCounts counts, since the boot, the pins of incoming requests that could not be held.
+type PinCounts struct {
+	Missed  uint64 `json:"missed,omitempty"`  // the pinned content was not here
+	Revoked uint64 `json:"revoked,omitempty"` // the pin lay below the scope's floor
+	Forged  uint64 `json:"forged,omitempty"`  // no key of the environment had signed it
 }
 
 // Grant answers Renew. Leases run from the moment the client stored for (boot, n) before it sent the Renew.

@@ -594,11 +594,17 @@ export interface components {
             boot: string;
             class: string;
             component: string;
+            /** Format: int64 */
+            crashes?: number;
             impl?: string;
             instance: string;
             /** Format: date-time */
             joined: string;
             leases?: string[] | null;
+            oldest?: {
+                [key: string]: number;
+            };
+            pins: components["schemas"]["PinCounts"];
             /** Format: date-time */
             renewed: string;
             status: string;
@@ -889,6 +895,14 @@ export interface components {
             scale?: number;
             /** Format: int64 */
             settleMs?: number;
+        };
+        PinCounts: {
+            /** Format: int64 */
+            forged?: number;
+            /** Format: int64 */
+            missed?: number;
+            /** Format: int64 */
+            revoked?: number;
         };
         Plan: {
             bundle?: components["schemas"]["Member"][] | null;

@@ -111,12 +111,19 @@ func (a *API) history() {
 
 type seriesOutput struct{ Body Series }
 
-func (a *API) getSeries(ctx context.Context, in *NameParam) (*seriesOutput, error) {
+// seriesInput names a rollout, and a lane that is wanted even if it is none of the worst.
+type seriesInput struct {
+	NameParam
+	Guardrail string `query:"guardrail" maxLength:"253" doc:"with value: a lane that is included whatever it says"`
+	Value     string `query:"value" maxLength:"253" doc:"attribute=value of a segment or source"`
+}
+
+func (a *API) getSeries(ctx context.Context, in *seriesInput) (*seriesOutput, error) {
 	st, err := a.status(ctx, in.Name)
 	if err != nil {
 		return nil, a.fail(err)
 	}
-	s, err := a.series.read(ctx, a.cfg.Store, st)
+	s, err := a.series.read(ctx, a.cfg.Store, st, wanted{in.Guardrail, in.Value})
 	if err != nil {
 		return nil, a.fail(err)
 	}
@@ -129,7 +136,10 @@ type seriesCache struct {
 	replays []*replay // last used first
 }
 
-func (c *seriesCache) read(ctx context.Context, st store.Store, status rollout.Status) (Series, error) {
+// wanted names a lane by its guardrail and value; empty for none.
+type wanted struct{ guardrail, value string }
+
+func (c *seriesCache) read(ctx context.Context, st store.Store, status rollout.Status, also wanted) (Series, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := status.State.Name
@@ -147,7 +157,7 @@ func (c *seriesCache) read(ctx context.Context, st store.Store, status rollout.S
 		c.replays = c.replays[1:] // half a second may have been judged: start again next time
 		return Series{}, err
 	}
-	return r.series(), nil
+	return r.series(also), nil
 }
 
 // replay judges a rollout's stored evidence again.
@@ -347,7 +357,7 @@ func thin(points []LanePoint) []LanePoint {
 	return out[max(0, len(out)-maxPoints):]
 }
 
-func (r *replay) series() Series {
+func (r *replay) series(also wanted) Series {
 	s := Series{
 		Rollout: r.name, Through: r.through, More: r.more, Stride: r.stride, Entered: slices.Clone(r.entered),
 		Gaps: slices.Clone(r.gaps), Traffic: slices.Clone(r.traffic), Lanes: []LaneBody{},
@@ -362,13 +372,13 @@ func (r *replay) series() Series {
 		s.Traffic = []Traffic{}
 	}
 	for i := range r.plan.Judge.Guardrails {
-		s.Lanes = append(s.Lanes, r.shown(r.plan.Judge.Guardrails[i].Name)...)
+		s.Lanes = append(s.Lanes, r.shown(r.plan.Judge.Guardrails[i].Name, also)...)
 	}
 	return s
 }
 
-// shown returns a guardrail's total and its worst values.
-func (r *replay) shown(guardrail string) []LaneBody {
+// shown returns a guardrail's total, its worst values and the one that is wanted.
+func (r *replay) shown(guardrail string, also wanted) []LaneBody {
 	var out, values []LaneBody
 	for key, l := range r.lanes {
 		if key.Guardrail != guardrail {
@@ -385,9 +395,11 @@ func (r *replay) shown(guardrail string) []LaneBody {
 	slices.SortFunc(values, func(a, b LaneBody) int {
 		return cmp.Or(-cmp.Compare(badness(a), badness(b)), cmp.Compare(a.Value, b.Value))
 	})
-	for _, l := range values[:min(len(values), maxLanesShown)] {
-		l.Of = len(values)
-		out = append(out, l)
+	for i, l := range values {
+		if i < maxLanesShown || also == (wanted{guardrail, l.Value}) {
+			l.Of = len(values)
+			out = append(out, l)
+		}
 	}
 	return out
 }

@@ -175,7 +175,7 @@ test('the history is what the judge saw: its last point is the verdict of the de
 test('11 a lane without data is hatched and says since when; its verdict is never a pass', async () => {
   const { page, context } = await open(browser, { state: session });
   let since;
-  await page.route('**/series', async (route) => { // the demo has no gap: make one of its seconds silent
+  await page.route('**/series*', async (route) => { // the demo has no gap: make one of its seconds silent
     const body = await (await route.fetch()).json();
     const lane = body.lanes.find((l) => l.guardrail === 'errors');
     const n = lane.points.length;
@@ -214,6 +214,128 @@ test('21 the timeline is read by keyboard alone', async () => {
   await page.keyboard.press('Escape');
 });
 
+test('18 22 baseline, start-up and exposed stand apart, on equal value axes and equal px per minute; 19 the difference names its interval', async () => {
+  const { page } = first;
+  await page.goto(`${demo.base}/r/${name}`);
+  await settled(page);
+  await page.getByRole('link', { name: 'Compare' }).first().click();
+  await page.locator('[data-panel]').first().waitFor();
+  const panels = await page.locator('[data-panel]').evaluateAll((gs) => gs.map((g) => ({ ...g.dataset })));
+  assert.deepEqual(panels.map((p) => p.panel), ['baseline', 'startup', 'exposed']);
+  assert.equal(new Set(panels.map((p) => p.domain)).size, 1, JSON.stringify(panels));
+  assert.equal(new Set(panels.map((p) => p.pxPerMinute)).size, 1, JSON.stringify(panels));
+  const { status } = await demo.api(`/v1/rollouts/${name}`);
+  const v = status.state.cause.verdict;
+  for (const [arm, value] of [['baseline', v.baseline], ['exposed', v.exposed]]) {
+    const shown = await page.locator(`[data-arm-value=${arm}]`).innerHTML();
+    assert.ok(plain(shown).startsWith((100 * value).toFixed(1)), `${arm}: ${shown} against ${value}`);
+  }
+  const difference = page.locator('[data-testid=difference] svg').first();
+  assert.equal(await difference.getAttribute('data-interval-kind'), 'always-valid');
+  assert.equal(await difference.locator('[data-limit]').count(), 1);
+  assert.equal(await difference.locator('[data-zero]').count(), 1);
+  const slider = page.getByRole('slider', { name: 'Time of the difference' });
+  await slider.focus();
+  await page.keyboard.press('End');
+  assert.match(await slider.getAttribute('aria-valuetext'), /Fail, .*n \d+/);
+  await page.keyboard.press('Escape');
+  await shot(page, '4-compare-light');
+});
+
+test('14 the comparison as a table and as CSV has the numbers of the API', async () => {
+  const { page } = first;
+  const { lanes } = await demo.api(`/v1/rollouts/${name}/series`);
+  const lane = lanes.find((l) => l.guardrail === 'off-by-30' && l.value === 'origin=LAX');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'CSV' }).click()]);
+  const { readFileSync } = await import('node:fs');
+  const rows = readFileSync(await download.path(), 'utf8').split('\r\n').slice(1).map((r) => r.split(','));
+  assert.deepEqual(rows.map((r) => [Number(r[6]), Number(r[9]), Number(r[10])]), lane.points.map((p) => [p.effect, p.nBaseline, p.nExposed]));
+  await page.getByRole('button', { name: 'Table' }).click();
+  assert.match(page.url(), /view=table/);
+  const top = await page.locator('[data-testid=rows] tbody tr').first().innerText();
+  const final = lane.points.at(-1);
+  assert.ok(plain(top).includes(`${(100 * final.exposed).toFixed(1)} %`), top);
+  assert.equal(await page.locator('[data-testid=rows] tbody tr').count(), lane.points.length);
+});
+
+test('23 the ranking puts the feed first and says which share of the evidence it carries; 24 a click filters the comparison and the address', async () => {
+  const { page } = first;
+  await page.goto(`${demo.base}/r/${name}/explain`);
+  await settled(page);
+  assert.match(plain(await page.getByTestId('finding').innerText()), /^origin = LAX carries \d+ % of the evidence/);
+  const rows = page.locator('[data-testid=slices] tbody tr');
+  assert.equal(await rows.first().getAttribute('data-slice'), 'origin=LAX');
+  assert.ok(await rows.filter({ hasText: 'the same requests as' }).count() >= 1, 'identical slices are one row');
+  await shot(page, '5-explain-light');
+  await rows.nth(1).getByRole('link').click();
+  await page.locator('[data-panel]').first().waitFor();
+  const value = await page.getByLabel('Split').inputValue();
+  assert.notEqual(value, 'origin=LAX');
+  assert.equal(new URL(page.url()).searchParams.get('value'), value);
+});
+
+test('45 switching the zone changes every time on the page, and the choice stays', async () => {
+  const zoned = await browser.newContext({ viewport: { width: 1360, height: 860 }, timezoneId: 'America/St_Johns', storageState: session });
+  const page = await zoned.newPage();
+  await page.goto(`${demo.base}/r/${name}`);
+  await settled(page);
+  const records = () => page.getByTestId('records').getByRole('button').first().waitFor();
+  await records();
+  // The sentence is the record's own, the same word for word in UI, CLI and chat: it stays in UTC and says so.
+  const times = () => page.evaluate(() => {
+    const main = document.querySelector('main').cloneNode(true);
+    for (const e of main.querySelectorAll('[data-testid=sentence], [data-testid=why] p')) e.remove();
+    return main.textContent.match(/\d\d:\d\d:\d\d(\.\d+)?(Z|[+\u2212]\d\d(:\d\d)?)/g) ?? [];
+  });
+  const utc = await times();
+  assert.ok(utc.length > 10 && utc.every((t) => t.endsWith('Z')), JSON.stringify(utc.slice(0, 5)));
+  await page.getByTestId('clock').click();
+  await records();
+  const local = await times();
+  assert.ok(local.length > 10 && local.every((t) => t.endsWith('\u221203:30')), JSON.stringify(local.filter((t) => !t.endsWith(':30')).slice(0, 5)));
+  const minutes = (t) => Number(t.slice(0, 2)) * 60 + Number(t.slice(3, 5));
+  assert.equal((minutes(utc[0]) - minutes(local[0]) + 1440) % 1440, 210);
+  await page.reload();
+  await records();
+  assert.ok((await times()).every((t) => t.endsWith('\u221203:30')));
+  await zoned.close();
+});
+
+test('40 the shapes of the verdicts differ in the picture for eyes that see fewer colours or none', async () => {
+  const { page, context } = await open(browser, { state: session });
+  await page.goto(`${demo.base}/r/${name}`);
+  await settled(page);
+  const cdp = await context.newCDPSession(page);
+  for (const type of ['deuteranopia', 'protanopia', 'achromatopsia']) {
+    await cdp.send('Emulation.setEmulatedVisionDeficiency', { type });
+    const tones = await page.locator('main .st svg').evaluateAll((all) => [...new Set(all.map((s) => s.dataset.shape))]);
+    assert.ok(tones.length >= 2, tones.join());
+    const pictures = [];
+    for (const t of tones) pictures.push((await page.locator(`main .st svg[data-shape=${t}]`).locator('visible=true').first().screenshot()).toString('base64'));
+    assert.equal(new Set(pictures).size, tones.length, `${type}: ${tones}`);
+  }
+  await shot(page, 'achromatopsia');
+  await context.close();
+});
+
+test('48 two hundred rollouts are drawn without a long task', async () => {
+  const { page, context } = await open(browser, { state: session });
+  const { rollouts } = await demo.api('/v1/rollouts');
+  const many = Array.from({ length: 200 }, (_, i) => ({ ...rollouts[0], name: `rollout-${String(i).padStart(3, '0')}`, phase: i % 3 ? 'RolledBack' : 'Completed' }));
+  await page.route('**/v1/rollouts', (route) => route.fulfill({ json: { rollouts: many } }));
+  await page.goto(`${demo.base}/rollouts`);
+  await page.getByRole('link', { name: 'rollout-199' }).waitFor();
+  assert.ok(await page.locator('main tbody tr').count() >= 200);
+  const longest = await page.evaluate(() => new Promise((done) => {
+    let most = 0;
+    new PerformanceObserver((l) => { for (const e of l.getEntries()) most = Math.max(most, e.duration); }).observe({ type: 'longtask', buffered: true });
+    setTimeout(() => done(most), 300);
+  }));
+  console.log(`longest task with 200 rollouts ${Math.round(longest)} ms`);
+  assert.ok(longest < 2000, `${longest} ms`); // the goal is 100 ms on a quiet machine (docs/ui.md has what was measured)
+  await context.close();
+});
+
 test('29 30 31 the rollback matrix: everybody proven, digests equal, the mixed window as in the log', async () => {
   const { page } = first;
   await page.goto(`${demo.base}/r/${name}/rollback`);
@@ -246,8 +368,7 @@ test('38 39 42 every screen in both themes, at 1360 and 390 px: axe A + AA finds
   for (const theme of ['light', 'dark']) {
     for (const width of [1360, 390]) {
       const { page, context, faults } = await open(browser, { theme, width, height: width === 390 ? 844 : 860, state: session });
-      for (const [path, label] of [['/', '1-overview'], ['/rollouts', 'rollouts'], [`/r/${name}`, '2-rollout'], [`/r/${name}/rollback`, '3-rollback'], ['/components', 'components'], ['/audit', 'audit'], ['/nothing-here', '']]) {
-        if (!label) continue;
+      for (const [path, label] of [['/', '1-overview'], ['/rollouts', 'rollouts'], [`/r/${name}`, '2-rollout'], [`/r/${name}/rollback`, '3-rollback'], [`/r/${name}/compare`, '4-compare'], [`/r/${name}/compare?view=table`, '4-compare-table'], [`/r/${name}/explain`, '5-explain'], ['/components', 'components'], ['/audit', 'audit']]) {
         await page.goto(demo.base + path);
         await settled(page);
         assert.deepEqual(await axe(page), [], `${path} ${theme} ${width}`);
@@ -264,7 +385,7 @@ test('38 39 42 every screen in both themes, at 1360 and 390 px: axe A + AA finds
 
 test('42 at 200 % zoom no page scrolls sideways', async () => {
   const { page, context } = await open(browser, { width: 680, height: 430, state: session });
-  for (const path of ['/', `/r/${name}`, `/r/${name}/rollback`, '/components', '/audit']) {
+  for (const path of ['/', `/r/${name}`, `/r/${name}/rollback`, `/r/${name}/compare`, `/r/${name}/explain`, '/components', '/audit']) {
     await page.goto(demo.base + path);
     await settled(page);
     const [scroll, inner] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);

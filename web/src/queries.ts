@@ -1,6 +1,6 @@
 // What the screens ask for. The stream of changes (live.ts) says when to ask again; nothing is polled.
 import { queryOptions } from '@tanstack/react-query';
-import { api, type Rec, type RolloutRow, type Series, unwrap } from './api/client';
+import { api, type Rec, type RolloutRow, type Series, type Slice, unwrap } from './api/client';
 
 export const meQuery = queryOptions({ queryKey: ['me'], queryFn: () => unwrap(api.GET('/v1/me')), staleTime: 60_000, retry: false });
 
@@ -14,13 +14,20 @@ export const rolloutQuery = (name: string) => queryOptions({
   queryFn: () => unwrap(api.GET('/v1/rollouts/{name}', { params: { path: { name } } })),
 });
 
-export const seriesQuery = (name: string) => queryOptions({
-  queryKey: ['series', name],
+/** seriesQuery reads the history of a rollout's verdicts; a lane that is named is in it even when others are worse. */
+export const seriesQuery = (name: string, guardrail?: string, value?: string) => queryOptions({
+  queryKey: ['series', name, guardrail ?? '', value ?? ''],
   queryFn: async (): Promise<Series> => {
-    const s = await unwrap(api.GET('/v1/rollouts/{name}/series', { params: { path: { name } } }));
-    return s.more ? unwrap(api.GET('/v1/rollouts/{name}/series', { params: { path: { name } } })) : s;
+    const ask = () => unwrap(api.GET('/v1/rollouts/{name}/series', { params: { path: { name }, query: value ? { guardrail, value } : {} } }));
+    const s = await ask();
+    return s.more ? ask() : s;
   },
   refetchInterval: (q) => (q.state.data?.more ? 300 : false), // a long history arrives in parts
+});
+
+export const slicesQuery = (name: string) => queryOptions({
+  queryKey: ['series', name, 'slices'],
+  queryFn: async (): Promise<Slice[]> => (await unwrap(api.GET('/v1/rollouts/{name}/slices', { params: { path: { name } } }))).slices ?? [],
 });
 
 async function page(query: { after?: number; rollout?: string; kind?: string; limit?: number }): Promise<{ records: Rec[]; next?: number }> {

@@ -10,6 +10,7 @@ declare module '@tanstack/react-router' {
 }
 
 const root = createRootRoute({ component: Shell, notFoundComponent: () => <><h1>No such page</h1><p className="state">The address names nothing that this version shows.</p></> });
+const text = (x: unknown) => (typeof x === 'string' && x ? x : undefined);
 const rollouts: Crumb = { word: 'Rollouts', to: '/rollouts' };
 
 const routes = [
@@ -28,6 +29,16 @@ const routes = [
     staticData: { crumbs: (p) => [rollouts, { word: p.name, to: `/r/${p.name}` }, { word: 'Rollback' }] },
   }),
   createRoute({
+    getParentRoute: () => root, path: '/r/$name/compare', component: lazyRouteComponent(() => import('./pages/compare'), 'Compare'),
+    staticData: { crumbs: (p) => [rollouts, { word: p.name, to: `/r/${p.name}` }, { word: 'Compare' }] },
+    validateSearch: (s: Record<string, unknown>): { guardrail?: string; value?: string; view?: 'table' } => ({ guardrail: text(s.guardrail), value: text(s.value), view: s.view === 'table' ? 'table' : undefined }),
+  }),
+  createRoute({
+    getParentRoute: () => root, path: '/r/$name/explain', component: lazyRouteComponent(() => import('./pages/explain'), 'Explain'),
+    staticData: { crumbs: (p) => [rollouts, { word: p.name, to: `/r/${p.name}` }, { word: 'Explain' }] },
+    validateSearch: (s: Record<string, unknown>): { guardrail?: string } => ({ guardrail: text(s.guardrail) }),
+  }),
+  createRoute({
     getParentRoute: () => root, path: '/components', component: lazyRouteComponent(() => import('./pages/components'), 'Components'),
     staticData: { crumbs: () => [{ word: 'Components' }] },
   }),
@@ -35,8 +46,8 @@ const routes = [
     getParentRoute: () => root, path: '/audit', component: lazyRouteComponent(() => import('./pages/audit'), 'Audit'),
     staticData: { crumbs: () => [{ word: 'Audit' }] },
     validateSearch: (s: Record<string, unknown>): { rollout?: string; kind?: string; before?: number } => ({
-      rollout: typeof s.rollout === 'string' && s.rollout ? s.rollout : undefined,
-      kind: typeof s.kind === 'string' && s.kind ? s.kind : undefined,
+      rollout: text(s.rollout),
+      kind: text(s.kind),
       before: Number(s.before) || undefined,
     }),
   }),

@@ -1,5 +1,7 @@
-// Numbers, times and words as people read them. Times are UTC and say so; differences carry their sign; U+2212 is the minus.
+// Numbers, times and words as people read them. Times are UTC, or local where the reader chose so, and say which; differences carry
+// their sign; U+2212 is the minus.
 import type { Guardrail, Lane, Plan, RolloutRow, Verdict } from './api/client';
+import { suffix, wall } from './theme/zone';
 import type { Tone } from './ui/status';
 
 const nb = '\u00a0';
@@ -83,13 +85,15 @@ export const known = (t?: string | null): t is string => !!t && t !== zero;
 export const time = (t: string) => new Date(t).getTime();
 
 export function clock(t: string | number, millis = false): string {
-  const iso = new Date(t).toISOString();
-  return `${iso.slice(11, millis ? 23 : 19)}Z`;
+  const at = new Date(t).getTime();
+  return `${wall(at).slice(11, millis ? 23 : 19)}${suffix(at)}`;
 }
 
+/** day is the date of an instant. */
+export const day = (t: string | number): string => wall(new Date(t).getTime()).slice(0, 10);
+
 export function stamp(t: string | number): string {
-  const iso = new Date(t).toISOString();
-  return `${iso.slice(0, 10)}${nb}${iso.slice(11, 19)}Z`;
+  return `${day(t)}${nb}${clock(t)}`;
 }
 
 export function ago(t: string, now: number): string {

@@ -12,6 +12,7 @@ export type Series = Schemas['Series'];
 export type Lane = Schemas['LaneBody'];
 export type LanePoint = Schemas['LanePoint'];
 export type Line = Schemas['Line'];
+export type Slice = Schemas['Slice'];
 export type Component = Schemas['Component'];
 export type Me = Schemas['MeBody'];
 

@@ -2189,7 +2189,12 @@ export interface operations {
     };
     series: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description with value: a lane that is included whatever it says */
+                guardrail?: string;
+                /** @description attribute=value of a segment or source */
+                value?: string;
+            };
             header?: never;
             path: {
                 name: string;

@@ -2,7 +2,7 @@
 import type { Lane, LanePoint, Plan, Rec, RolloutView, Series, Verdict } from '../api/client';
 import { recordWord, stateOf } from '../records';
 import type { Tone } from '../ui/status';
-import { change, duration, guardrail, interval, judged, type Judged, known, limitText, ms, needed, percent, type Scaled, scaleOf, time, worst } from '../words';
+import { change, clock, duration, guardrail, interval, judged, type Judged, known, limitText, ms, needed, percent, type Scaled, scaleOf, time, worst } from '../words';
 
 export interface Phase { from: number; to: number; name: string; note: string; exposure: number; stage: number; past?: boolean }
 export interface Gate { at: number; tone: Tone; text: string; seq?: number }
@@ -13,7 +13,7 @@ export interface LaneModel {
   domain: [number, number]; runs: Run[]; gaps: { from: number; to: number }[]; n: string; last?: LanePoint; decided?: number; decision?: string;
 }
 export interface Model {
-  from: number; to: number; end: number; now?: number; until?: number; decided?: number; phases: Phase[]; gates: Gate[]; marks: Mark[]; lanes: LaneModel[]; banded: boolean;
+  from: number; to: number; end: number; now?: number; until?: number; decided?: number; phases: Phase[]; gates: Gate[]; marks: Mark[]; lanes: LaneModel[]; gaps: Series['gaps']; banded: boolean;
 }
 
 const sec = (p: { at: number }) => (p.at + 1) * 1000; // a verdict stands from the end of its second on
@@ -33,10 +33,10 @@ export function model(view: RolloutView, series: Series, records: readonly Rec[]
   const span = Math.max(3000, (until ?? end) - from);
   const to = (until ?? end) + span * (isOver ? 0.09 : 0.04);
   if (decided !== undefined) phases.push({ from: decided, to: isOver ? Math.min(to, Math.max(now, end + span * 0.03)) : now, name: `${plan.flag.stable}, 0\u00a0%`, note: '', exposure: 0, stage: -1, past: true });
-  const lanes = lanesOf(plan, series, phases, report.verdicts ?? [], state.cause?.verdict, decided, end);
+  const lanes = lanesOf(series, { plan, gaps: series.gaps, phases, verdicts: report.verdicts ?? [], cause: state.cause?.verdict, decided, end });
   return {
     from: from - span * 0.005, to, end, now: !isOver || now < to ? Math.min(now, to) : undefined, until, decided, phases,
-    gates: gatesOf(records, view, end), marks: marksOf(records, decided), lanes, banded: lanes.some((l) => l.last?.lower != null || l.last?.upper != null),
+    gates: gatesOf(records, view, end), marks: marksOf(records, decided), lanes, gaps: series.gaps, banded: lanes.some((l) => l.last?.lower != null || l.last?.upper != null),
   };
 }
 
@@ -64,7 +64,7 @@ function gatesOf(records: readonly Rec[], view: RolloutView, end: number): Gate[
     if (r.kind === 'rollout.promote') why = `promoted by ${r.actor.replace(/^\w+:/, '')}`;
     if (r.kind === 'rollout.committed') gates.push({ at: time(r.at), tone: 'ok', text: why, seq: r.seq });
   }
-  if (known(state.decided)) gates.push({ at: time(state.decided), tone: 'fail', text: `rolled back ${new Date(state.decided).toISOString().slice(11, 19)}Z` });
+  if (known(state.decided)) gates.push({ at: time(state.decided), tone: 'fail', text: `rolled back ${clock(state.decided)}` });
   else if (state.phase === 'Completed') gates.push({ at: end, tone: 'ok', text: 'completed' });
   else if (state.phase === 'Paused') gates.push({ at: end, tone: 'hold', text: view.where.toLowerCase() });
   else if (state.sub === 'Baking') {
@@ -86,33 +86,45 @@ function marksOf(records: readonly Rec[], decided?: number): Mark[] {
   });
 }
 
-function lanesOf(plan: Plan, series: Series, phases: Phase[], verdicts: readonly Verdict[], cause: Verdict | undefined, decided: number | undefined, end: number): LaneModel[] {
-  const out: LaneModel[] = [];
-  for (const lane of series.lanes ?? []) {
-    const points = lane.points ?? [];
-    const final = points.at(-1);
-    const isCause = !!cause && cause.guardrail === lane.guardrail && (cause.value ?? '') === (lane.value ?? '');
-    if (lane.dim !== 'total' && !isCause && !worthIt(lane, series, cause)) continue;
-    const v = isCause ? cause : verdicts.find((x) => x.guardrail === lane.guardrail && x.dim === lane.dim && (x.value ?? '') === (lane.value ?? ''));
-    const g = guardrail(plan, lane.guardrail);
-    const limit = lane.limit || v?.limit || 0;
-    const scale = scaleOf({ ...lane, ...(v ? { scale: v.scale, stat: v.stat } : {}) }, plan);
-    const verdict = v ? judged(v) : final ? judged({ ...final, limit } as unknown as Verdict) : { tone: 'none' as const, word: 'No data' };
-    const shown = v ?? final;
-    const says = !!shown && verdict.word !== 'Collecting' && verdict.word !== 'No data';
-    out.push({
-      key: `${lane.guardrail}/${lane.value ?? ''}`, name: lane.guardrail, lane: { ...lane, limit }, scale, verdict, last: final,
-      sub: lane.value ? `${lane.value.replace('=', ' = ')}, 1 of ${lane.of ?? 1}` : `all, ${scale.stat ?? g?.metric ?? ''}`,
-      limit: limitText(limit, scale), value: says ? change(shown.effect, scale) : '–',
-      interval: says ? interval(shown.lower, shown.upper, scale) : '', word: verdict.word,
-      n: shown ? `n ${shown.nBaseline.toLocaleString('en-US')} / ${shown.nExposed.toLocaleString('en-US')}` : '',
-      domain: domain(points, limit), runs: runs(points, phases, needed(g), decided ?? end),
-      gaps: [...(series.gaps ?? []).map((s) => ({ from: s.from * 1000, to: (s.to + 1) * 1000 })), ...silent(points)],
-      decided: isCause ? decided : undefined,
-      decision: !isCause || !cause ? undefined : cause.bounded ? 'here the evidence of harm is enough' : cause.looks ? `${cause.breached} of ${cause.looks} looks beyond the limit` : undefined,
-    });
-  }
-  return out.sort((a, b) => Number(b.decided !== undefined) - Number(a.decided !== undefined) || worst(a.verdict) - worst(b.verdict));
+interface Context { plan: Plan; gaps: Series['gaps']; phases: Phase[]; verdicts: readonly Verdict[]; cause?: Verdict; decided?: number; end: number }
+
+const isCauseOf = (lane: Lane, cause?: Verdict) => !!cause && cause.guardrail === lane.guardrail && (cause.value ?? '') === (lane.value ?? '');
+
+function lanesOf(series: Series, c: Context): LaneModel[] {
+  return (series.lanes ?? [])
+    .filter((lane) => lane.dim === 'total' || isCauseOf(lane, c.cause) || worthIt(lane, series, c.cause))
+    .map((lane) => laneOf(lane, c))
+    .sort((a, b) => Number(b.decided !== undefined) - Number(a.decided !== undefined) || worst(a.verdict) - worst(b.verdict));
+}
+
+/** laneModel is one lane of a rollout, drawn on the times of its model. */
+export function laneModel(lane: Lane, view: RolloutView, m: Model): LaneModel {
+  const { plan, report, state } = view.status;
+  return laneOf(lane, { plan, gaps: m.gaps, phases: m.phases, verdicts: report.verdicts ?? [], cause: state.cause?.verdict, decided: m.decided, end: m.end });
+}
+
+function laneOf(lane: Lane, { plan, gaps, phases, verdicts, cause, decided, end }: Context): LaneModel {
+  const points = lane.points ?? [];
+  const final = points.at(-1);
+  const isCause = isCauseOf(lane, cause);
+  const v = isCause ? cause : verdicts.find((x) => x.guardrail === lane.guardrail && x.dim === lane.dim && (x.value ?? '') === (lane.value ?? ''));
+  const g = guardrail(plan, lane.guardrail);
+  const limit = lane.limit || v?.limit || 0;
+  const scale = scaleOf({ ...lane, ...(v ? { scale: v.scale, stat: v.stat } : {}) }, plan);
+  const verdict = v ? judged(v) : final ? judged({ ...final, limit } as unknown as Verdict) : { tone: 'none' as const, word: 'No data' };
+  const shown = v ?? final;
+  const says = !!shown && verdict.word !== 'Collecting' && verdict.word !== 'No data';
+  return {
+    key: `${lane.guardrail}/${lane.value ?? ''}`, name: lane.guardrail, lane: { ...lane, limit }, scale, verdict, last: final,
+    sub: lane.value ? `${lane.value.replace('=', ' = ')}, 1 of ${lane.of ?? 1}` : `all, ${scale.stat ?? g?.metric ?? ''}`,
+    limit: limitText(limit, scale), value: says ? change(shown.effect, scale) : '–',
+    interval: says ? interval(shown.lower, shown.upper, scale) : '', word: verdict.word,
+    n: shown ? `n ${shown.nBaseline.toLocaleString('en-US')} / ${shown.nExposed.toLocaleString('en-US')}` : '',
+    domain: domain(points, limit), runs: runs(points, phases, needed(g), decided ?? end),
+    gaps: [...(gaps ?? []).map((s) => ({ from: s.from * 1000, to: (s.to + 1) * 1000 })), ...silent(points)],
+    decided: isCause ? decided : undefined,
+    decision: !isCause || !cause ? undefined : cause.bounded ? 'here the evidence of harm is enough' : cause.looks ? `${cause.breached} of ${cause.looks} looks beyond the limit` : undefined,
+  };
 }
 
 const last = (l: Lane) => (l.points ?? []).at(-1);

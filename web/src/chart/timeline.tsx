@@ -1,8 +1,11 @@
-import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from 'react';
-import type { Rec, RolloutView, Series } from '../api/client';
+import { useId, useMemo } from 'react';
+import type { LanePoint, Rec, RolloutView, Series } from '../api/client';
+import { suffix, zoneName } from '../theme/zone';
 import { GlyphAt } from '../ui/status';
-import { change, clock, interval, judged, number } from '../words';
+import { change, clock, interval, judged, number, type Scaled } from '../words';
+import { Cursor } from './cursor';
 import { at, type LaneModel, type Model, model, type Phase, ticks } from './model';
+import { useWidth } from './width';
 
 interface Box { w: number; left: number; right: number; narrow: boolean }
 
@@ -10,14 +13,7 @@ const RIBBON = 26, GATES = 30, EVENTS = 32, AXIS = 28;
 
 /** Timeline draws phases, gates, one lane per guardrail, events and the axis on one time scale. */
 export default function Timeline({ view, series, records, now, whole }: { view: RolloutView; series: Series; records: readonly Rec[]; now: number; whole: boolean }) {
-  const host = useRef<HTMLDivElement>(null);
-  const [w, setW] = useState(0);
-  useEffect(() => {
-    if (!host.current) return;
-    const o = new ResizeObserver(([e]) => setW(Math.floor(e.contentRect.width)));
-    o.observe(host.current);
-    return () => o.disconnect();
-  }, []);
+  const [host, w] = useWidth();
   const m = useMemo(() => model(view, series, records, now, whole), [view, series, records, now, whole]);
   const narrow = w < 600;
   const box: Box = narrow ? { w, left: 16, right: 16, narrow } : w < 860 ? { w, left: 132, right: 16, narrow } : { w, left: 208, right: 122, narrow };
@@ -39,6 +35,7 @@ function Drawing({ m, box, label }: { m: Model; box: Box; label: string }) {
   const events = box.narrow ? 0 : EVENTS;
   const height = bottom + events + AXIS;
   const clip = useId();
+  const of = (l: LaneModel, t: number) => says(at(l, t), l.lane.limit, l.scale);
   const grid = ticks(m.from, m.to, Math.max(2, Math.floor(plot / 84)));
   return (
     <>
@@ -55,7 +52,10 @@ function Drawing({ m, box, label }: { m: Model; box: Box; label: string }) {
         {!box.narrow && <Events m={m} x={x} box={box} y={bottom} />}
         <Axis m={m} x={x} box={box} y={bottom + events} h={height} grid={grid} top={top} />
       </svg>
-      <Cursor m={m} x={x} box={box} lanes={lanes} height={height} />
+      <Cursor label="Time on the timeline" left={box.left} plot={plot} width={box.w} top={box.narrow ? 4 : 34} bottom={AXIS} height={height} from={m.from} to={m.to}
+        last={Math.min(m.decided ?? m.end, m.to)} stops={m.gates.map((g) => g.at)} says={(t) => lanes.map((l) => `${l.name} ${l.lane.value ?? ''} ${of(l, t)}`).join('; ')}>
+        {(t) => lanes.map((l) => <div key={l.key}><span className="t3">{l.name} {l.lane.value}</span><br />{of(l, t)}</div>)}
+      </Cursor>
     </>
   );
 }
@@ -148,9 +148,9 @@ function Axis({ m, x, box, y, h, grid, top }: { m: Model; x: X; box: Box; y: num
   return (
     <g>
       <line x1={0} x2={box.w} y1={y + 0.5} y2={y + 0.5} className="hl crisp" />
-      {!box.narrow && <text x={16} y={y + 18}>UTC</text>}
+      {!box.narrow && <text x={16} y={y + 18}>{zoneName(m.end)}</text>}
       {grid.filter((t) => x(t) > box.left && x(t) < (box.narrow ? box.w - 36 : box.w - box.right + 20) && (nowX === undefined || Math.abs(x(t) - nowX) > 36)).map((t) => (
-        <text key={t} x={x(t)} y={y + 18} textAnchor="middle">{clock(t).slice(fine ? 0 : 0, fine ? 8 : 5)}{box.narrow && t === grid[grid.length - 1] ? 'Z' : ''}</text>
+        <text key={t} x={x(t)} y={y + 18} textAnchor="middle">{clock(t).slice(0, fine ? 8 : 5)}{box.narrow && t === grid[grid.length - 1] ? suffix(t) : ''}</text>
       ))}
       {nowX !== undefined && (
         <>
@@ -224,10 +224,10 @@ function Value({ l, x, y, big }: { l: LaneModel; x: number; y: number; big: bool
   );
 }
 
-interface Px { x: number; e: number; off: boolean; lo?: number; hi?: number }
+export interface Px { x: number; e: number; off: boolean; lo?: number; hi?: number }
 
 /** RunView draws one stage of a lane: each verdict stands until the next one. */
-function RunView({ points, to }: { points: Px[]; to: number }) {
+export function RunView({ points, to }: { points: Px[]; to: number }) {
   if (!points.length) return null;
   const stops = points.map((p, i) => Math.max(p.x, i + 1 < points.length ? points[i + 1].x : to));
   const line = points.map((p, i) => (p.off ? '' : `${i && !points[i - 1].off ? 'L' : 'M'}${p.x.toFixed(1)} ${p.e.toFixed(1)}H${stops[i].toFixed(1)}`)).join('');
@@ -271,46 +271,10 @@ function Collecting({ c, shadow, x, free: cy, left, end }: { c: { from: number; 
   );
 }
 
-/** Cursor reads the lanes at a time: arrows move it, [ and ] go from gate to gate, so nothing needs dragging. */
-function Cursor({ m, x, box, lanes, height }: { m: Model; x: X; box: Box; lanes: LaneModel[]; height: number }) {
-  const [t, set] = useState<number>();
-  const plot = box.w - box.left - box.right;
-  const last = Math.min(m.decided ?? m.end, m.to);
-  const go = (to: number) => set(Math.min(last, Math.max(m.from, to)));
-  const key = (e: KeyboardEvent) => {
-    const stepBy = Math.max(1000, Math.round((last - m.from) / 60_000) * 1000);
-    const cur = t ?? last;
-    const gates = [m.from, ...m.gates.map((g) => g.at), last].sort((a, b) => a - b);
-    const to = { ArrowLeft: cur - stepBy, ArrowRight: cur + stepBy, Home: m.from, End: last, '[': gates.findLast((g) => g < cur - 1) ?? m.from, ']': gates.find((g) => g > cur + 1) ?? last }[e.key];
-    if (e.key === 'Escape') set(undefined);
-    if (to === undefined) return;
-    e.preventDefault();
-    go(to);
-  };
-  const says = (l: LaneModel) => {
-    const p = t === undefined ? undefined : at(l, t);
-    if (!p) return 'nothing yet';
-    if (p.result === 'no-data') return 'no data';
-    if (p.result !== 'fail' && !p.judged) return `collecting, n = ${Math.min(p.nBaseline, p.nExposed)}`;
-    return `${judged({ ...p, limit: l.lane.limit }).word}, ${change(p.effect, l.scale)} ${interval(p.lower, p.upper, l.scale)}, n ${number(p.nBaseline)} / ${number(p.nExposed)}`;
-  };
-  const text = t === undefined ? 'no time chosen' : `${clock(t)}: ${lanes.map((l) => `${l.name} ${l.lane.value ?? ''} ${says(l)}`).join('; ')}`;
-  const px = t === undefined ? 0 : x(t);
-  return (
-    <>
-      <div className="cursor" style={{ left: box.left, width: Math.max(0, plot), height, right: 'auto' }} role="slider" tabIndex={0} aria-label="Time on the timeline"
-        aria-valuemin={0} aria-valuemax={Math.round((last - m.from) / 1000)} aria-valuenow={Math.round(((t ?? last) - m.from) / 1000)} aria-valuetext={text}
-        onKeyDown={key} onBlur={() => set(undefined)} onPointerLeave={() => set(undefined)}
-        onPointerMove={(e) => go(m.from + (e.nativeEvent.offsetX / plot) * (m.to - m.from))} />
-      {t !== undefined && (
-        <>
-          <div style={{ position: 'absolute', left: px, top: box.narrow ? 4 : 34, width: 1, height: height - AXIS - 34, background: 'var(--text-3)', pointerEvents: 'none' }} />
-          <div className="card" style={px > box.w / 2 ? { right: box.w - px + 10 } : { left: px + 10 }}>
-            <b className="m">{clock(t)}</b>
-            {lanes.map((l) => <div key={l.key}><span className="t3">{l.name} {l.lane.value}</span><br />{says(l)}</div>)}
-          </div>
-        </>
-      )}
-    </>
-  );
+/** says is one verdict in words. */
+export function says(p: LanePoint | undefined, limit: number, scale: Scaled): string {
+  if (!p) return 'nothing yet';
+  if (p.result === 'no-data') return 'no data';
+  if (p.result !== 'fail' && !p.judged) return `collecting, n = ${Math.min(p.nBaseline, p.nExposed)}`;
+  return `${judged({ ...p, limit }).word}, ${change(p.effect, scale)} ${interval(p.lower, p.upper, scale)}, n ${number(p.nBaseline)} / ${number(p.nExposed)}`;
 }

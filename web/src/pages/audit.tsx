@@ -6,7 +6,7 @@ import { auditQuery, rolloutsQuery } from '../queries';
 import { recordWord } from '../records';
 import { Asking, Command, Panel } from '../ui/shell';
 import { Status } from '../ui/status';
-import { clock, number } from '../words';
+import { clock, day, number } from '../words';
 
 const kinds = ['rollout.submit', 'rollout.judged', 'rollout.committed', 'rollout.rollback', 'rollout.proven', 'rollout.note', 'config.edit', 'denied', 'token.create', 'token.revoke'];
 
@@ -57,7 +57,7 @@ export function Audit() {
           </select>
         </label>
       </div>
-      <Panel title="Records" sub="newest first, times UTC" right={oldest > 1 && (data?.records.length ?? 0) > rows.length ? <Link to="/audit" search={{ ...f, before: oldest }}>Older</Link> : undefined}>
+      <Panel title="Records" sub="newest first" right={oldest > 1 && (data?.records.length ?? 0) > rows.length ? <Link to="/audit" search={{ ...f, before: oldest }}>Older</Link> : undefined}>
         {!data ? <Asking error={error} what="the log" /> : rows.length === 0 ? <p className="empty">No record fits the filter.</p> : (
           <div className="scroll">
             <table className="compact">
@@ -69,7 +69,7 @@ export function Audit() {
                     <Fragment key={r.seq}>
                       <tr>
                         <td className="num t3">{r.seq}</td>
-                        <td className="nw t2">{new Date(r.at).toISOString().slice(0, 10)} {clock(r.at, true)}</td>
+                        <td className="nw t2">{day(r.at)} {clock(r.at, true)}</td>
                         <td className="nw"><Status tone={w.tone}>{w.word}</Status></td>
                         <td style={{ minWidth: 280 }}>{r.rollout && <Link to="/r/$name" params={{ name: r.rollout }} search={{ record: r.seq }}>{r.rollout}</Link>} <span className="t2">{w.text}</span></td>
                         <td className="nw t2">{r.actor}</td>

@@ -8,7 +8,7 @@ import { Actions } from '../ui/actions';
 import { Forest } from '../ui/forest';
 import { Asking, Panel, useNow } from '../ui/shell';
 import { Status } from '../ui/status';
-import { amount, change, clock, collecting, duration, guardrail, interval, judged, evidence, known, limitText, ms, needed, number, over, percent, phaseTone, prose, scaleOf, short, time, worst } from '../words';
+import { amount, change, clock, collecting, day, duration, guardrail, interval, judged, evidence, known, limitText, ms, needed, number, over, percent, phaseTone, prose, scaleOf, short, time, worst } from '../words';
 
 const chart = import('../chart/timeline'); // fetched beside this page, drawn when it is there
 const Timeline = lazy(() => chart);
@@ -31,6 +31,8 @@ export function Rollout() {
             <span className="t3 s12 onlybig">plan {short(plan.digest)}, owner {plan.owner.replace(/^user:/, '')}</span>
           </div>
           <div className="row" style={{ marginLeft: 'auto', flex: 'none' }}>
+            <Link to="/r/$name/compare" params={{ name }} className="btn onlybig">Compare</Link>
+            <Link to="/r/$name/explain" params={{ name }} className="btn onlybig">Explain</Link>
             {known(view.status.state.decided) && <Link to="/r/$name/rollback" params={{ name }} className="btn onlybig">Rollback and proof</Link>}
             <Actions row={view} plan={plan} />
           </div>
@@ -119,7 +121,7 @@ function HistoryTable({ series, plan }: { series: Series; plan: Plan }) {
       <summary>The same as a table</summary>
       <div className="scroll" style={{ maxHeight: 320, overflowY: 'auto' }} tabIndex={0} role="region" aria-label="History as a table">
         <table className="compact">
-          <thead><tr><th>UTC</th><th>Guardrail</th><th>Stage</th><th>Verdict</th><th className="num">Difference</th><th>Interval</th><th className="num">n base / exp.</th></tr></thead>
+          <thead><tr><th>Time</th><th>Guardrail</th><th>Stage</th><th>Verdict</th><th className="num">Difference</th><th>Interval</th><th className="num">n base / exp.</th></tr></thead>
           <tbody>{rows.map(({ l, p }) => {
             const s = scaleOf(l, plan);
             const j = judged({ ...p, limit: l.limit });
@@ -175,7 +177,7 @@ function Criterion({ v, plan, age }: { v: Verdict; plan: Plan; age?: number }) {
   return (
     <tr className={v.result === 'fail' ? 'hot' : undefined} data-verdict={v.result}>
       <td className="keep"><Status tone={j.tone}>{j.word}</Status></td>
-      <td className="full">{v.guardrail} <span className="t3 s12">{v.value ? v.value.replace('=', ' = ') : `${g?.metric} ${s.stat}`}</span></td>
+      <td className="full"><Link to="/r/$name/compare" params={{ name: plan.name }} search={{ guardrail: v.guardrail, value: v.value }}>{v.guardrail}</Link> <span className="t3 s12">{v.value ? v.value.replace('=', ' = ') : `${g?.metric} ${s.stat}`}</span></td>
       <td className="num">{v.nBaseline && !mute ? amount(v.baseline, s) : '–'}</td>
       <td className="num">{v.nExposed && !mute ? amount(v.exposed, s) : '–'}</td>
       <td>{v.result === 'no-data' ? <div className="hatch" style={{ width: 120, height: 14, borderRadius: 2 }} /> : <Forest effect={mute ? undefined : v.effect} lower={v.lower} upper={v.upper} limit={v.limit} label={mute ? 'collecting' : `difference ${change(v.effect, s)}, limit ${limitText(v.limit, s)}`} />}</td>
@@ -238,7 +240,7 @@ function Why({ r, plan, view }: { r: Rec; plan: Plan; view: RolloutView }) {
         </>}
         <dt>State</dt><dd>{s ? `${s.phase}${s.sub ? `/${s.sub}` : ''}, ${percent(s.exposure / 1000)} exposed${s.baked ? `, baked ${duration(s.baked)}` : ''}` : '–'}</dd>
         <dt>Who</dt><dd>{r.actor}{r.reason ? `: ${r.reason}` : ''}</dd>
-        <dt>When</dt><dd>{new Date(r.at).toISOString().replace('T', ' ')}</dd>
+        <dt>When</dt><dd>{day(r.at)} {clock(r.at, true)}</dd>
         <dt>Engine</dt><dd>{r.engine}, epoch {r.epoch}{r.rev ? `, published revision r${r.rev}` : ''}</dd>
         {w.word === 'Roll back' && known(state.safeAt) && <><dt>Then</dt><dd>safe after {ms(time(state.safeAt) - time(state.decided))}{known(state.unwoundAt) && `, unwound after ${ms(time(state.unwoundAt) - time(state.decided))}`}. <Link to="/r/$name/rollback" params={{ name: view.name }}>Proof</Link></dd></>}
       </dl>

@@ -12,7 +12,7 @@ export function Rollouts() {
       <h1>Rollouts</h1>
       <section className="panel" aria-label="All rollouts">
         {!data ? <Asking error={error} what="the rollouts" /> : rows.length === 0 ? <div className="empty"><p>None yet.</p><Command text="sluice apply -f examples/flights.yaml" /></div> : (
-          <div className="scroll"><table className="stack"><thead><tr><th>State</th><th>Rollout</th><th>In a sentence</th><th className="num">Started, UTC</th></tr></thead>
+          <div className="scroll"><table className="stack"><thead><tr><th>State</th><th>Rollout</th><th>In a sentence</th><th className="num">Started</th></tr></thead>
             <tbody>{rows.map((r) => <RolloutLine key={r.name} row={r} now={now} />)}</tbody></table></div>
         )}
       </section>

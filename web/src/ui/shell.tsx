@@ -7,7 +7,8 @@ import { follow, serverNow, useLive } from '../live';
 import { Login } from '../pages/login';
 import { meQuery, rolloutsQuery } from '../queries';
 import { useTheme } from '../theme/theme';
-import { clock } from '../words';
+import { useZone, zoneName } from '../theme/zone';
+import { clock, day } from '../words';
 import { ActionDialog } from './actions';
 import { Brand, Icon, type IconName } from './icons';
 import { Status } from './status';
@@ -31,12 +32,12 @@ export function useNow(): number {
 
 function Clock() {
   const t = useNow();
-  const d = new Date(t);
-  const day = d.toLocaleDateString('en-GB', { weekday: 'short', timeZone: 'UTC' });
+  const [zone, other] = useZone();
+  const weekday = new Date(`${day(t)}T00:00Z`).toLocaleDateString('en-GB', { weekday: 'short', timeZone: 'UTC' });
   return (
-    <span className="clock" data-testid="clock">
-      {clock(t).slice(0, 8)} <span>UTC<span className="onlybig">, {day} {d.toISOString().slice(0, 10)}</span></span>
-    </span>
+    <button type="button" className="clock" data-testid="clock" title={zone === 'UTC' ? 'Write times in the local zone' : 'Write times in UTC'} onClick={other}>
+      {clock(t).slice(0, 8)} <span>{zoneName(t)}<span className="onlybig">, {weekday} {day(t)}</span></span>
+    </button>
   );
 }
 
@@ -86,6 +87,7 @@ function Frame() {
   const { data: me } = useQuery(meQuery);
   const { data: rollouts } = useQuery(rolloutsQuery);
   const [theme, toggle] = useTheme();
+  const [zone] = useZone();
   const live = useLive();
   const queries = useQueryClient();
   const go = useNavigate();
@@ -139,7 +141,7 @@ function Frame() {
           </Menu.Dropdown>
         </Menu>
       </header>
-      <main className="main" id="main" tabIndex={-1}>
+      <main className="main" id="main" tabIndex={-1} key={zone}>
         <Stale />
         <Outlet />
       </main>

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,11 +17,11 @@ import (
 
 // Client is one process's membership in the fleet. All methods may be called at the same time. Make one per process.
 type Client struct {
-	cfg    Config
-	base   *url.URL
-	http   clients
-	boot   string
-	origin time.Time // of the monotonic clock
+	cfg     Config
+	servers *servers
+	http    clients
+	boot    string
+	origin  time.Time // of the monotonic clock
 
 	current   atomic.Pointer[snapshot] // in force; empty before the first
 	view      atomic.Pointer[slp.View]
@@ -86,7 +85,7 @@ func newClient(ctx context.Context, cfg Config, h hooks) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		cfg: cfg, base: base, http: newClients(cfg.HTTPClient), boot: newBoot(), origin: time.Now().Add(-time.Second),
+		cfg: cfg, servers: base, http: newClients(cfg.HTTPClient), boot: newBoot(), origin: time.Now().Add(-time.Second),
 		done: make(chan struct{}), inbox: make(chan message, 64), poke: make(chan struct{}, 1), cacheBox: make(chan *slp.Cache, 1),
 		started: startup{ready: make(chan struct{}), fresh: make(chan struct{}), failed: make(chan error, 1)},
 		cells:   cells{byID: map[string]*cell{}},
@@ -165,12 +164,12 @@ func (c *Client) wait(ctx context.Context, cached bool, patience time.Duration) 
 			}
 			var f *failure
 			if errors.As(err, &f) && final(f.Status) {
-				return fmt.Errorf("sluice: join the fleet at %s: %w", c.base.Redacted(), err)
+				return fmt.Errorf("sluice: join the fleet at %s: %w", c.servers.current().Redacted(), err)
 			}
 		case <-short:
 			return c.waitReady(ctx, cached)
 		case <-ctx.Done():
-			return fmt.Errorf("sluice: join the fleet at %s: %w", c.base.Redacted(), errors.Join(ctx.Err(), last))
+			return fmt.Errorf("sluice: join the fleet at %s: %w", c.servers.current().Redacted(), errors.Join(ctx.Err(), last))
 		}
 	}
 }
@@ -226,7 +225,7 @@ func (c *Client) close(ctx context.Context) error {
 	}
 	c.stop()
 	if err != nil {
-		return fmt.Errorf("sluice: say goodbye to %s: %w", c.base.Redacted(), err)
+		return fmt.Errorf("sluice: say goodbye to %s: %w", c.servers.current().Redacted(), err)
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ const (
 type Config struct {
 	// URL of the server, e.g. "https://sluice.example:8443". A path in it is kept as a prefix.
 	URL string
+	// Alternatives are further addresses of the same installation: servers that share a database. One that does not answer,
+	// or answers that no server leads, is left for the next. Empty for a single server, or one name in front of them all.
+	Alternatives []string
 	// Token authenticates the component and names its environment. It is sent as a bearer token and never logged.
 	Token string
 	// Component is what the process is in the pipeline, e.g. "checkout": a name of letters, digits and . _ : -.
@@ -73,13 +76,10 @@ const (
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 // complete fills in defaults and refuses what cannot work; errors name the field.
-func (c *Config) complete() (*url.URL, error) {
-	base, err := url.Parse(c.URL)
+func (c *Config) complete() (*servers, error) {
+	base, err := c.servers()
 	if err != nil {
-		return nil, fmt.Errorf("sluice: Config.URL: %w", err)
-	}
-	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("sluice: Config.URL %q is not an http or https address", c.URL)
+		return nil, err
 	}
 	if c.Instance == "" {
 		c.Instance = hostInstance()
@@ -109,6 +109,25 @@ func (c *Config) complete() (*url.URL, error) {
 		return nil, fmt.Errorf("sluice: Config.MaxBytes %d and MaxObjects %d must not be negative", c.MaxBytes, c.MaxObjects)
 	}
 	return base, nil
+}
+
+func (c *Config) servers() (*servers, error) {
+	s := &servers{}
+	for i, address := range append([]string{c.URL}, c.Alternatives...) {
+		field := "URL"
+		if i > 0 {
+			field = fmt.Sprintf("Alternatives[%d]", i-1)
+		}
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, fmt.Errorf("sluice: Config.%s: %w", field, err)
+		}
+		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return nil, fmt.Errorf("sluice: Config.%s %q is not an http or https address", field, address)
+		}
+		s.list = append(s.list, u)
+	}
+	return s, nil
 }
 
 // hostInstance turns the host's name into an instance name.

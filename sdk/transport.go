@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -84,7 +85,7 @@ func failureOf(err error) slp.Failure {
 	return slp.Failure{}
 }
 
-func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, base *url.URL, method, path string, body any) (*http.Request, error) {
 	var rd io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -93,7 +94,7 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		}
 		rd = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path).String(), rd)
+	req, err := http.NewRequestWithContext(ctx, method, base.JoinPath(path).String(), rd)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
@@ -108,10 +109,12 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 }
 
 // call does one exchange and decodes the answer into out. The error is a *failure if there was an answer.
-func (c *Client) call(ctx context.Context, hc *http.Client, method, path string, timeout time.Duration, body, out any) error {
+func (c *Client) call(ctx context.Context, hc *http.Client, method, path string, timeout time.Duration, body, out any) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, err := c.request(ctx, method, path, body)
+	base := c.servers.current()
+	defer func() { c.failedAt(base, err) }()
+	req, err := c.request(ctx, base, method, path, body)
 	if err != nil {
 		return err
 	}

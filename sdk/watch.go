@@ -33,12 +33,14 @@ func (c *Client) watch(after time.Duration) {
 	c.post(slp.WatchLost{Failure: failureOf(err)})
 }
 
-func (c *Client) readWatch() error {
+func (c *Client) readWatch() (err error) {
+	base := c.servers.current()
+	defer func() { c.failedAt(base, err) }()
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
 	quiet := time.AfterFunc(c.quietTime(), func() { cancel(errQuiet) })
 	defer quiet.Stop()
-	req, err := c.request(ctx, http.MethodGet, "/v1/watch", nil)
+	req, err := c.request(ctx, base, http.MethodGet, "/v1/watch", nil)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"sluice.dev/sluice/internal/client"
 	"sluice.dev/sluice/internal/policy"
 	"sluice.dev/sluice/internal/rollout"
+	"sluice.dev/sluice/internal/store/testpg"
 )
 
 // The test binary is also the server that is killed and the member that is frozen.
@@ -31,12 +32,13 @@ func TestMain(m *testing.M) {
 	case "member":
 		evaluateUntilKilled()
 	}
-	os.Exit(m.Run())
+	os.Exit(testpg.Main(m))
 }
 
 func serveUntilKilled() {
 	ctx := context.Background()
-	a, err := app.Start(ctx, app.Config{DataDir: os.Getenv("SLUICE_TEST_DIR"), Listen: os.Getenv("SLUICE_TEST_LISTEN"), Version: "test", Tick: 50 * time.Millisecond})
+	cfg := app.Config{DataDir: os.Getenv("SLUICE_TEST_DIR"), DB: os.Getenv("SLUICE_TEST_DB"), Listen: os.Getenv("SLUICE_TEST_LISTEN"), Version: "test", Tick: 50 * time.Millisecond}
+	a, err := app.Start(ctx, cfg)
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -79,21 +81,23 @@ spec:
 
 // victim is a server process that can be killed and started again on the same data and port.
 type victim struct {
-	t        *testing.T
-	dir      string
+	t        testing.TB
+	dir      string // of its own data, or
+	db       string // the database it shares
 	addr     string
 	cmd      *exec.Cmd
 	admin    string
 	restarts int
 }
 
-func newVictim(t *testing.T) *victim {
+// newVictim starts a server on a directory of its own, or on the database db.
+func newVictim(t testing.TB, db string) *victim {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &victim{t: t, dir: t.TempDir(), addr: ln.Addr().String()}
+	v := &victim{t: t, dir: t.TempDir(), db: db, addr: ln.Addr().String()}
 	ln.Close()
 	if err := os.Chmod(v.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -110,7 +114,7 @@ func (v *victim) start() {
 		v.t.Fatal(err)
 	}
 	v.cmd = exec.Command(self)
-	v.cmd.Env = append(os.Environ(), "SLUICE_TEST_ROLE=server", "SLUICE_TEST_DIR="+v.dir, "SLUICE_TEST_LISTEN="+v.addr)
+	v.cmd.Env = append(os.Environ(), "SLUICE_TEST_ROLE=server", "SLUICE_TEST_DIR="+v.dir, "SLUICE_TEST_DB="+v.db, "SLUICE_TEST_LISTEN="+v.addr)
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
 		v.t.Fatal(err)
@@ -197,9 +201,9 @@ type shop struct {
 	evals  int
 }
 
-func openShop(t *testing.T, url, token, instance string) *shop {
+func openShop(t testing.TB, url, token, instance string, more ...string) *shop {
 	t.Helper()
-	sdk, err := sluice.New(context.Background(), sluice.Config{URL: url, Token: token, Instance: instance, Component: "shop", DrainBound: 200 * time.Millisecond})
+	sdk, err := sluice.New(context.Background(), sluice.Config{URL: url, Alternatives: more, Token: token, Instance: instance, Component: "shop", DrainBound: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +258,7 @@ func (s *shop) note(res flag.Result, settled string) {
 func TestKilledServerContinuesWhereItWas(t *testing.T) {
 	const kills, seed = 50, 20261124
 	rng := rand.New(rand.NewPCG(seed, 1))
-	v := newVictim(t)
+	v := newVictim(t, "")
 	ctx := context.Background()
 	for _, src := range []string{crashFlag, settledFlag} {
 		if err := apply(t, v.client(), src); err != nil {
@@ -467,7 +471,7 @@ func TestFrozenProcessIsSafeByLapse(t *testing.T) {
 	}
 }
 
-func frozenMember(t *testing.T, url, token string) (<-chan string, *exec.Cmd) {
+func frozenMember(t testing.TB, url, token string) (<-chan string, *exec.Cmd) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -496,7 +500,7 @@ func frozenMember(t *testing.T, url, token string) (<-chan string, *exec.Cmd) {
 	return lines, cmd
 }
 
-func waitFor(t *testing.T, lines <-chan string, want string) {
+func waitFor(t testing.TB, lines <-chan string, want string) {
 	t.Helper()
 	limit := time.After(120 * time.Second)
 	for {

@@ -20,33 +20,33 @@ func newSigner() (signer, verifier string, err error) { return audit.NewKey(rand
 
 // Proof returns the proof document of a rollout: its records with their places in the signed log, and the barrier that
 // showed exposure to be off.
-func (a *App) Proof(ctx context.Context, name string) ([]byte, error) {
-	head, err := a.store.TreeHead(ctx)
+func (l *leading) Proof(ctx context.Context, name string) ([]byte, error) {
+	head, err := l.app.store.TreeHead(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the log's head: %w", err)
 	}
-	signed, err := audit.SignHead(head, logName, a.keys.signer)
+	signed, err := audit.SignHead(head, logName, l.keys.signer)
 	if err != nil {
 		return nil, err
 	}
-	records, err := allRecords(ctx, a.store, name, head.Size)
+	records, err := allRecords(ctx, l.app.store, name, head.Size)
 	if err != nil {
 		return nil, err
 	}
-	in := audit.ProofInput{Rollout: name, Records: records, SignedHead: signed, VerifierKey: a.keys.verifier}
+	in := audit.ProofInput{Rollout: name, Records: records, SignedHead: signed, VerifierKey: l.keys.verifier}
 	var st rollout.Status
 	var serr error
-	if err := a.ctl.Read(ctx, func(e *engine.Engine) { st, serr = e.Rollout(name) }); err != nil || serr != nil {
+	if err := l.ctl.Read(ctx, func(e *engine.Engine) { st, serr = e.Rollout(name) }); err != nil || serr != nil {
 		return nil, errors.Join(err, serr)
 	}
 	if st.State.Proof != "" {
-		barrier, err := a.store.Artifact(ctx, st.State.Proof)
+		barrier, err := l.app.store.Artifact(ctx, st.State.Proof)
 		if err != nil {
 			return nil, fmt.Errorf("read the barrier: %w", err)
 		}
 		in.Summary, in.SummaryDigest = barrier.Body, barrier.Digest
 	}
-	tree, err := a.store.Tree(ctx)
+	tree, err := l.app.store.Tree(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the log's tree: %w", err)
 	}
@@ -74,7 +74,7 @@ func allRecords(ctx context.Context, s store.Store, name string, size uint64) ([
 }
 
 // Verify recomputes the whole log: every record's leaf and every hash of the tree.
-func (a *App) Verify(ctx context.Context) (uint64, error) { return VerifyStore(ctx, a.store) }
+func (l *leading) Verify(ctx context.Context) (uint64, error) { return VerifyStore(ctx, l.app.store) }
 
 // VerifyStore recomputes the log of a store and returns its number of records, or the first damage (*audit.Damage).
 func VerifyStore(ctx context.Context, s store.Store) (uint64, error) {

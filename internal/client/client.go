@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,13 +52,28 @@ func (p *Problem) Error() string {
 // ErrUnreachable is the answer when no server listens there.
 var ErrUnreachable = errors.New("server is not reachable")
 
-// New returns a client of the server at base, e.g. http://127.0.0.1:7070.
+// New returns a client of the server at base: http://host:port, or unix:///path/to/sluice.sock for the socket in the data
+// directory of a server on this machine, which needs no token.
 func New(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
+	if err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "" {
+		return local(u.Path, token), nil
+	}
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("server URL %q: want http://host:port", base)
+		return nil, fmt.Errorf("server URL %q: want http://host:port or unix:///path", base)
 	}
 	return &Client{base: u, token: token, http: &http.Client{Timeout: 60 * time.Second}}, nil
+}
+
+// local returns a client that reaches the server by a unix socket.
+func local(path, token string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	return &Client{
+		base: &url.URL{Scheme: "http", Host: "localhost"}, token: token,
+		http: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DialContext: dial}},
+	}
 }
 
 // URL returns the address of a path on the server.

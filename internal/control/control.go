@@ -36,6 +36,9 @@ type Config struct {
 	Log     *slog.Logger  // nil discards
 
 	Clock func() time.Time // nil means time.Now; a simulation gives it virtual time
+	// Lead returns the epoch to lead with, a new one each time it is called; nil means Store.Lead. Servers that share a store
+	// give the one of their election, which answers store.ErrFenced when another one leads.
+	Lead func(context.Context) (uint64, error)
 }
 
 // ErrStopped is the answer of a controller that has stopped or has not started.
@@ -48,7 +51,8 @@ type Controller struct {
 	done  chan struct{}
 	wg    sync.WaitGroup
 
-	eng *engine.Engine // owned by loop
+	eng   *engine.Engine // owned by loop
+	ahead bool           // eng holds what is not durable, because recovering after a failed append has failed too
 }
 
 type request struct {
@@ -81,6 +85,9 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Lead == nil {
+		cfg.Lead = cfg.Store.Lead
 	}
 	c := &Controller{cfg: cfg, inbox: make(chan request, inboxSize), done: make(chan struct{})}
 	if err := c.recover(ctx); err != nil {
@@ -140,7 +147,7 @@ func (c *Controller) loop() {
 		case r := <-c.inbox:
 			r.reply <- c.handle(r)
 		case <-ticker.C:
-			if err := c.step(engine.Tick{Seen: c.cfg.Grants.Seen()}); err != nil {
+			if err := c.tick(); err != nil {
 				c.cfg.Log.Error("tick", "err", err)
 			}
 		}
@@ -148,11 +155,34 @@ func (c *Controller) loop() {
 }
 
 func (c *Controller) handle(r request) error {
+	if err := c.catchUp(); err != nil {
+		return err
+	}
 	if r.read != nil {
 		r.read(c.eng)
 		return nil
 	}
 	return c.step(r.event)
+}
+
+func (c *Controller) tick() error {
+	if err := c.catchUp(); err != nil {
+		return err
+	}
+	return c.step(engine.Tick{Seen: c.cfg.Grants.Seen()})
+}
+
+// catchUp recovers an engine that is ahead of the store: nobody may read from it, and nothing may be decided on it.
+func (c *Controller) catchUp() error {
+	if !c.ahead {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	if err := c.recover(ctx); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	return nil
 }
 
 // step: decide, append, act. When the append does not succeed the engine is ahead of what is durable, so it is thrown
@@ -166,6 +196,7 @@ func (c *Controller) step(ev engine.Event) error {
 	defer cancel()
 	if err := c.append(ctx, out); err != nil {
 		c.cfg.Log.Error("append", "err", err)
+		c.ahead = true
 		if rerr := c.recover(ctx); rerr != nil {
 			return fmt.Errorf("%w; recovering after it: %w", err, rerr)
 		}

@@ -88,7 +88,7 @@ const maxSecondBytes = 64 << 20
 
 // recover takes leadership and rebuilds the engine from the store.
 func (c *Controller) recover(ctx context.Context) error {
-	epoch, err := c.cfg.Store.Lead(ctx)
+	epoch, err := c.cfg.Lead(ctx)
 	if err != nil {
 		return fmt.Errorf("take leadership: %w", err)
 	}
@@ -100,10 +100,11 @@ func (c *Controller) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.eng = eng
+	c.eng, c.ahead = eng, true
 	if err := c.append(ctx, out); err != nil {
 		return fmt.Errorf("append after recovery: %w", err)
 	}
+	c.ahead = false
 	for _, env := range eng.Envs() {
 		c.publish(env)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -53,7 +54,7 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	huma.NewError = newProblem // package-wide in huma; ours is the only API in the process
+	ownErrors()
 	hc := huma.DefaultConfig("Sluice", cfg.Version)
 	hc.DocsPath = "" // its renderer loads scripts from outside
 	hc.SchemasPath = ""
@@ -71,6 +72,10 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	a.signIn(mux)
 	return a
 }
+
+// ownErrors makes our problems huma's errors. That is package-wide in huma, and a server that comes to lead again makes a
+// second API while requests to the first may be under way.
+var ownErrors = sync.OnceFunc(func() { huma.NewError = newProblem })
 
 // Close ends the streams of changes, so that a server can shut down.
 func (a *API) Close() { a.stream.Close() }

@@ -23,6 +23,7 @@ type Problem struct {
 	Detail   string         `json:"detail" doc:"what happened, with the value"`
 	Code     string         `json:"code" doc:"stable, for programs"`
 	Fix      string         `json:"fix,omitempty" doc:"what to do"`
+	Leader   string         `json:"leader,omitempty" doc:"with not_leader: where the leading server answers, if it is known"`
 	Errors   []Detail       `json:"errors,omitempty"`
 	Findings []plan.Finding `json:"findings,omitempty" doc:"of a spec, with line and column"`
 }
@@ -113,4 +114,14 @@ func (a *API) fail(err error) error {
 	}
 	a.cfg.Log.Error("request", "err", err)
 	return problem(http.StatusInternalServerError, "internal", "see the server's log", "%v", err)
+}
+
+// NotLeader answers that this server cannot: another one leads, at the address in row if it is known, or none at the moment.
+func NotLeader(w http.ResponseWriter, row store.Leader) {
+	p := problem(http.StatusServiceUnavailable, "not_leader", "repeat after the time in Retry-After", "no server leads at the moment")
+	if row.Address != "" {
+		p.Detail, p.Leader = "the server that leads does not answer: "+row.Address, row.Address
+	}
+	w.Header().Set("Retry-After", "1")
+	writeProblem(w, p)
 }

@@ -138,10 +138,13 @@ func newSecret() (secret string, hash [32]byte) {
 	return secret, sha256.Sum256([]byte(secret))
 }
 
-// caller finds the actor of a request: by bearer token, else by the session cookie of a same-origin request.
+// caller finds the actor of a request: by bearer token, else by its coming through our unix socket, else by the session cookie of a same-origin request.
 func (t *Tokens) caller(r *http.Request) (policy.Actor, bool) {
 	if secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return t.actor(secret)
+	}
+	if IsLocal(r) {
+		return localActor, true
 	}
 	c, err := r.Cookie(SessionCookie)
 	if err != nil {

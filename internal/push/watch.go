@@ -52,7 +52,11 @@ func (h *hub) broadcast(e slp.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.n++
-	frame := encode(e, h.n)
+	h.queue(encode(e, h.n))
+}
+
+// queue gives every watcher a frame. The lock is held.
+func (h *hub) queue(frame []byte) {
 	for w := range h.watchers {
 		w.push(frame)
 	}
@@ -100,50 +104,52 @@ func pingEvery(leases map[string]time.Duration) time.Duration {
 // watch holds GET /v1/watch?instance=&boot=.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	env := s.env(r)
-	rc := http.NewResponseController(w)
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no")
-	w.WriteHeader(http.StatusOK)
-	me := env.hub.join()
-	defer env.hub.leave(me)
-	for {
+	hold(w, r, s.done, env.hub, func() [][]byte { return states(env.grants.current()) }, func() (time.Duration, []byte) {
 		v := env.grants.current()
-		ping := time.NewTimer(pingEvery(v.Leases))
-		select {
-		case <-r.Context().Done():
-			ping.Stop()
-			return
-		case <-s.done:
-			ping.Stop()
-			return
-		case <-me.arrived:
-			ping.Stop()
-			if !s.deliver(w, rc, env, me) {
-				return
-			}
-		case <-ping.C:
-			e := env.grants.current().Event
-			e.Kind = slp.EventPing
-			if !write(w, rc, encode(e, 0)) {
-				return
-			}
-		}
-	}
+		v.Event.Kind = slp.EventPing
+		return pingEvery(v.Leases), encode(v.Event, 0)
+	})
 }
 
-func (s *Server) deliver(w http.ResponseWriter, rc *http.ResponseController, env *environment, me *watcher) bool {
-	frames, resync := me.take()
-	if resync {
-		frames = append(states(env.grants.current()), frames...)
-	}
-	for _, f := range frames {
-		if !write(w, rc, f) {
-			return false
+// hold streams a hub's events to one watcher until it leaves or done is closed. now gives what brings it up to date, at the
+// start and after it has lost its queue; ping gives what a quiet stream says, and after how long.
+func hold(w http.ResponseWriter, r *http.Request, done <-chan struct{}, h *hub, now func() [][]byte, ping func() (time.Duration, []byte)) {
+	rc := http.NewResponseController(w)
+	head := w.Header()
+	head.Set("Content-Type", "text/event-stream")
+	head.Set("Cache-Control", "no-cache, no-transform")
+	head.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	me := h.join()
+	defer h.leave(me)
+	for {
+		every, _ := ping()
+		quiet := time.NewTimer(every)
+		var frames [][]byte
+		select {
+		case <-r.Context().Done():
+			quiet.Stop()
+			return
+		case <-done:
+			quiet.Stop()
+			return
+		case <-me.arrived:
+			quiet.Stop()
+			queued, resync := me.take()
+			if resync {
+				frames = now()
+			}
+			frames = append(frames, queued...)
+		case <-quiet.C:
+			_, frame := ping()
+			frames = [][]byte{frame}
+		}
+		for _, f := range frames {
+			if !write(w, rc, f) {
+				return
+			}
 		}
 	}
-	return true
 }
 
 // states is what brings a stream up to date that has just begun, or has lost its queue: the state, and every content that

@@ -953,6 +953,8 @@ export interface components {
             findings?: components["schemas"]["Finding"][] | null;
             /** @description what to do */
             fix?: string;
+            /** @description with not_leader: where the leading server answers, if it is known */
+            leader?: string;
             /** Format: int64 */
             status: number;
             title: string;

@@ -41,6 +41,8 @@ var house = map[string]room{
 	"internal/stat":            {pure: true, may: []string{"sdk/evidence"}},
 	"internal/judge":           {pure: true, may: []string{"internal/stat", "sdk/evidence", "sdk/flag"}},
 	"internal/plan":            {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/flag", "sdk/evidence"}},
+	"internal/profile":         {pure: true, may: []string{"internal/stat"}},
+	"internal/table":           {may: []string{"internal/profile"}},
 	"internal/policy":          {pure: true, may: []string{"internal/plan", "sdk/flag"}},
 	"internal/revision":        {pure: true, may: []string{"sdk/flag"}},
 	"internal/lineage":         {pure: true, may: []string{"internal/revision"}},
@@ -64,7 +66,7 @@ var house = map[string]room{
 	"internal/vtime":           {pure: true},
 	"internal/sim":             {may: slices.Concat([]string{"internal/store", "internal/report", "internal/demo/flights", "internal/vtime"}, pureTypes)},
 	"internal/cli": {may: slices.Concat([]string{"internal/app", "internal/client", "internal/agent", "internal/gateway",
-		"internal/demo", "internal/sim", "internal/store", "internal/report", "internal/push", "sdk"}, pureTypes)},
+		"internal/demo", "internal/sim", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
 	"tools/flightsdata": {may: []string{"internal/demo/flights"}},
 }
 

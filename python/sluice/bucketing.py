@@ -61,9 +61,14 @@ def _mix64(z: int) -> int:
     return z ^ z >> 31
 
 
+def bucket_of(unit_hash: int, salt_hash: int) -> int:
+    """Return the bucket, given xxhash64 of the unit and of the salt."""
+    return _mix64(unit_hash ^ salt_hash) >> 32
+
+
 def bucket(unit: str, salt: str) -> int:
     """Return the bucket of a unit, 0 to 2**32-1, for one salt."""
-    return _mix64(xxhash64(unit.encode()) ^ xxhash64(salt.encode())) >> 32
+    return bucket_of(xxhash64(unit.encode()), xxhash64(salt.encode()))
 
 
 def exposed(b: int, exposure: int) -> bool:
@@ -71,6 +76,14 @@ def exposed(b: int, exposure: int) -> bool:
     return (b * FULL) >> 32 < exposure
 
 
+_UNIT_SALT_HASH = xxhash64(_UNIT_SALT.encode())
+
+
+def unit_bucket_of(unit_hash: int) -> int:
+    """Return the unit bucket, given xxhash64 of the unit."""
+    return bucket_of(unit_hash, _UNIT_SALT_HASH) >> 26
+
+
 def unit_bucket(unit: str) -> int:
     """Return the unit bucket, 0 to 63, under which evidence of the unit is counted."""
-    return bucket(unit, _UNIT_SALT) >> 26
+    return unit_bucket_of(xxhash64(unit.encode()))

@@ -1,18 +1,14 @@
-import json
-import pathlib
-import sys
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "python"))
+from golden import load
 
-from sluice import bucketing  # noqa: E402
+from sluice import bucketing
 
 
 class Bucketing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.golden = json.loads((ROOT / "api" / "testdata" / "bucketing.json").read_text(encoding="utf-8"))
+        cls.golden = load("bucketing.json")
 
     def test_published_hashes(self):
         for data, want in [

@@ -37,6 +37,7 @@ type world struct {
 	busy  float64 // how often something happens beside the network
 	churn float64 // how often a process is replaced by another
 	seen  counters
+	tape  *tape // records what the clients do, for other languages; nil: nothing is recorded
 }
 
 type counters struct{ proofs, byAck, byLapse, exposed, restarts, failovers int }
@@ -471,6 +472,9 @@ func (p *proc) boot() {
 		Caps: Caps{Cache: []string{"durable", "none"}[p.w.rng.IntN(2)]}, EarlyLapse: 0.2 * p.w.rng.Float64() * float64(p.w.rng.IntN(2)),
 	})
 	p.c.mut = p.w.mut
+	if p.w.tape != nil {
+		p.w.tape.boot(p)
+	}
 	var cache *Cache
 	if p.disk != nil {
 		b, err := p.disk.Encode()
@@ -517,10 +521,20 @@ func (p *proc) input(life int, in Input) {
 	if life != p.life {
 		return
 	}
-	for _, e := range p.c.Step(p.mono(), in) {
+	p.step(in)
+	p.drained()
+}
+
+// step hands the client an input and does what it wants done.
+func (p *proc) step(in Input) {
+	now := p.mono()
+	effects := p.c.Step(now, in)
+	if p.w.tape != nil {
+		p.w.tape.add(p, now, in, effects)
+	}
+	for _, e := range effects {
 		p.do(e)
 	}
-	p.drained()
 }
 
 func (p *proc) do(e Effect) {
@@ -713,9 +727,7 @@ func (p *proc) drained() {
 		if p.c.drained[scope] >= meta.Rev {
 			continue
 		}
-		for _, e := range p.c.Step(p.mono(), RequestsDrained{Scope: scope, Rev: meta.Rev}) {
-			p.do(e)
-		}
+		p.step(RequestsDrained{Scope: scope, Rev: meta.Rev})
 	}
 }
 

@@ -82,7 +82,7 @@ func chiSquareTail(x, df float64) float64 { return mathext.GammaIncRegComp(df/2,
 func chiSquareQuantile(alpha, df float64) float64 { return 2 * mathext.GammaIncRegCompInv(df/2, alpha) }
 
 // normalTail is the probability that a standard normal exceeds z.
-func normalTail(z float64) float64 { return math.Erfc(z/math.Sqrt2) / 2 }
+func normalTail(z float64) float64 { return float64(math.Erfc(z/math.Sqrt2) / 2) }
 
 // PSI is the population stability index, the sum over bins of (q-p) ln(q/p) in nats, p and q being the shares of reference
 // and current; 0 means equal, there is no upper bound, and a normal law moved by d deviations has about d^2. A bin that is

@@ -1,9 +1,12 @@
 package stat
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,8 +17,8 @@ import (
 
 var referenceDir = flag.String("reference", "", "folder with reference values (*.json); default $SLUICE_TESTDATA/reference")
 
-// referenceKinds are the kinds of cases that are computed again here, by the name of their member in the files. Each returns
-// how many values it compared.
+// referenceKinds are the kinds of cases, by the name of their member in the files, with the file's name before it where the
+// member's says nothing. Each computes its cases again, or checks the facts of others that cannot be computed here.
 var referenceKinds = map[string]func(*checker, json.RawMessage){
 	"conditional_count_e_value":             checkCounts,
 	"two_by_two_block_e_value":              checkBlocks,
@@ -23,13 +26,38 @@ var referenceKinds = map[string]func(*checker, json.RawMessage){
 	"oracle_latency_lognormal_scale":        checkLatencyOracle,
 	"critical_multiplier_of_standard_error": checkMultipliers,
 	"statsig_constant_multiplier":           checkStatsig,
-	"beta_binomial_log_mixture":             checkBetaBinomial,
-	"bernoulli_confidence_interval":         checkBernoulli,
-	"ssrm_multinomial":                      checkMultinomial,
+	"psi_jsd_from_counts":                   checkDivergences,
+	"psi_null_critical_values":              checkPSILaw,
+	"normal_mean_shift_table":               checkShifts,
+
+	"beta_binomial_log_mixture":     checkBetaBinomial,
+	"bernoulli_confidence_interval": checkBernoulli,
+	"ssrm_multinomial/cases":        checkMultinomial,
+
+	"growthbook_sequential/cases": checkGrowthBook,
+	"mann_whitney_ci":             checkKayentaInterval,
+	"classifier":                  checkKayentaClassifier,
+	"effect_size":                 checkKayentaEffect,
+	"spending":                    checkSpending,
+	"many_days":                   checkManyDays,
+	"adjusted_alpha_run_over":     checkRunOver,
+	"ztest_two_sided_sequential":  checkSequentialZ,
+	"ztest_noninferiority":        checkNonInferiority,
+
+	"scipy_ks_2samp":         checkKS,
+	"scipy_wasserstein_1d":   checkWasserstein,
+	"scipy_chi2_contingency": checkContingency,
+	"scipy_mannwhitneyu":     checkMannWhitney,
+	"evidently":              checkEvidently,
+	"tfdv":                   checkTFDV,
+	"nannyml":                checkNannyML,
 }
 
-// TestReference computes published and independently computed values again. It reads every JSON file of the folder, says
-// which kinds of cases it does not know, and fails on a mismatch and on a folder without cases.
+// remarks are members that hold no cases.
+var remarks = []string{"source", "note", "property", "common", "rule", "known_artefact"}
+
+// TestReference computes published and independently computed values again. It reads every JSON file of the folder and fails
+// on a mismatch, a case that was not compared, and a folder without files or cases; kinds that it does not know it names.
 func TestReference(t *testing.T) {
 	dir := *referenceDir
 	if dir == "" {
@@ -44,61 +72,81 @@ func TestReference(t *testing.T) {
 		t.Fatalf("no JSON files in %s: -reference or SLUICE_TESTDATA must name a folder that has some (%v)", dir, err)
 	}
 	slices.Sort(files)
-	c := &checker{t: t}
+	all := 0
 	var unknown []string
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var members map[string]json.RawMessage
-		if err := json.Unmarshal(data, &members); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		unknown = append(unknown, c.file(strings.TrimSuffix(filepath.Base(file), ".json"), data, members)...)
+		c := &checker{t: t}
+		c.file(strings.TrimSuffix(filepath.Base(file), ".json"), data)
+		t.Logf("%s: %d kinds, %d cases, %d values compared", filepath.Base(file), c.kinds, c.cases, c.compared)
+		all += c.compared
+		unknown = append(unknown, c.unknown...)
 	}
-	if c.compared == 0 {
+	if all == 0 {
 		t.Errorf("%d files in %s hold no case of a known kind", len(files), dir)
 	}
-	t.Logf("%d files, %d values compared; kinds not covered: %s", len(files), c.compared, strings.Join(unknown, ", "))
+	t.Logf("%d files, %d values compared; kinds not covered: %s", len(files), all, strings.Join(unknown, ", "))
 }
 
-// file checks the members of a file, or the file as a whole where its name is a kind.
-func (c *checker) file(name string, data json.RawMessage, members map[string]json.RawMessage) (unknown []string) {
-	if check, ok := referenceKinds[name]; ok {
-		c.at = name
-		check(c, data)
-		return nil
-	}
-	for _, kind := range slices.Sorted(func(yield func(string) bool) {
-		for k := range members {
-			if !yield(k) {
-				return
-			}
-		}
-	}) {
-		if strings.Contains("source note property common", kind) {
+// file checks the members of a file.
+func (c *checker) file(name string, data json.RawMessage) {
+	c.at = name
+	var members map[string]json.RawMessage
+	c.read(data, &members)
+	for _, member := range slices.Sorted(maps.Keys(members)) {
+		if slices.Contains(remarks, member) {
 			continue
 		}
-		check, ok := referenceKinds[kind]
+		c.at = name + "/" + member
+		check, ok := referenceKinds[c.at]
 		if !ok {
-			unknown = append(unknown, name+"/"+kind)
+			check, ok = referenceKinds[member]
+		}
+		if !ok {
+			c.unknown = append(c.unknown, c.at)
 			continue
 		}
-		c.at = name + "/" + kind
-		before := c.compared
-		check(c, members[kind])
-		if c.compared == before {
-			c.t.Errorf("%s: no case was found in it", c.at)
+		before, cases := c.compared, casesIn(members[member])
+		check(c, members[member])
+		if c.compared-before < cases {
+			c.t.Errorf("%s: %d of %d cases were compared", c.at, c.compared-before, cases)
+		}
+		c.kinds, c.cases = c.kinds+1, c.cases+cases
+	}
+}
+
+// casesIn is how many cases a member holds: the elements of its list, or of the lists inside; at least one.
+func casesIn(raw json.RawMessage) int {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		return max(len(list), 1)
+	}
+	var parts map[string]json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return 1
+	}
+	n := 0
+	for name, part := range parts {
+		if name == "cases" || name == "rows" {
+			n += casesIn(part)
 		}
 	}
-	return unknown
+	return max(n, 1)
+}
+
+// complaint is the part of testing.T that checks need, so that they can be checked too.
+type complaint interface {
+	Errorf(format string, args ...any)
 }
 
 type checker struct {
-	t        *testing.T
-	at       string
-	compared int
+	t                      complaint
+	at                     string
+	kinds, cases, compared int
+	unknown                []string
 }
 
 func (c *checker) read(raw json.RawMessage, into any) {
@@ -207,21 +255,22 @@ func checkLatencyOracle(c *checker, raw json.RawMessage) {
 func checkMultipliers(c *checker, raw json.RawMessage) {
 	var cases []map[string]float64
 	c.read(raw, &cases)
+	growthBook := func(n, level float64, alt Alternative) float64 {
+		return -Difference{SE: 1, N: n}.GrowthBook(level, 5000, alt).Lo
+	}
 	for _, k := range cases {
 		n := k["n_total"]
 		for name, want := range k {
 			var got float64
 			switch name {
 			case "growthbook_2s_a.05_N5000":
-				got = growthBook(n, 0.05, 5000, true)
+				got = growthBook(n, 0.05, TwoSided)
 			case "growthbook_1s_a.05_N5000":
-				got = growthBook(n, 0.05, 5000, false)
+				got = growthBook(n, 0.05, Greater)
 			case "growthbook_1s_a.01_N5000":
-				got = growthBook(n, 0.01, 5000, false)
+				got = growthBook(n, 0.01, Greater)
 			case "eppo_2s_c.95_N10000":
-				const a2 = 0.05 * 0.05
-				rho := 10000 / (math.Log(math.Log(math.E/a2)) - 2*math.Log(0.05))
-				got = math.Sqrt((n + rho) / n * math.Log((n+rho)/(rho*a2)))
+				got = Eppo(n, 0.05, 10000)
 			default:
 				continue
 			}
@@ -230,27 +279,13 @@ func checkMultipliers(c *checker, raw json.RawMessage) {
 	}
 }
 
-func growthBook(n, a, tuned float64, twoSided bool) float64 {
-	if !twoSided {
-		r := math.Sqrt((-2*math.Log(2*a) + math.Log(-2*math.Log(2*a)+1)) / tuned)
-		return math.Sqrt(n) * math.Sqrt(2*(n*r*r+1)/(n*n*r*r)*math.Log(1+math.Sqrt(n*r*r+1)/(2*a)))
-	}
-	r := math.Sqrt((-2*math.Log(a) + math.Log(-2*math.Log(a)+1)) / tuned)
-	return math.Sqrt(n) * math.Sqrt(2*(n*r*r+1)*math.Log(math.Sqrt(n*r*r+1)/a)/(n*n*r*r))
-}
-
 func checkStatsig(c *checker, raw json.RawMessage) {
 	var k map[string]any
 	c.read(raw, &k)
-	// V/tau is constant: tau = z^2 (vT+vC)/(NT+NC), so V/tau = 1/(z^2 ratio).
-	at := func(alpha, z, ratio float64) float64 {
-		v := 1 / (z * z * ratio)
-		return math.Sqrt((v + 1) * (-2*math.Log(alpha) - math.Log(v/(v+1))))
-	}
 	for name, got := range map[string]float64{
-		"two_sided_a.05_balanced": at(0.025, 1.959963984540054, 0.5),
-		"one_sided_a.05_balanced": at(0.05, 1.6448536269514722, 0.5),
-		"two_sided_a.05_10_90":    at(0.025, 1.959963984540054, 0.18),
+		"two_sided_a.05_balanced": Statsig(0.05, 0.5, TwoSided),
+		"one_sided_a.05_balanced": Statsig(0.05, 0.5, Greater),
+		"two_sided_a.05_10_90":    Statsig(0.05, 0.1, TwoSided),
 	} {
 		if want, ok := k[name].(float64); ok {
 			c.near(name, got, want, 2e-5)
@@ -327,17 +362,15 @@ func checkBernoulli(c *checker, raw json.RawMessage) {
 
 // checkMultinomial: the Dirichlet mixture of Lindon & Malek, on lnGamma.
 func checkMultinomial(c *checker, raw json.RawMessage) {
-	var file struct {
-		Cases []struct {
-			P0    []float64
-			Alpha []float64   `json:"dirichlet_alpha"`
-			Data  [][]float64 `json:"data"`
-			M1    []float64   `json:"log_marginal_M1"`
-			M0    []float64   `json:"log_marginal_M0"`
-		}
+	var cases []struct {
+		P0    []float64
+		Alpha []float64   `json:"dirichlet_alpha"`
+		Data  [][]float64 `json:"data"`
+		M1    []float64   `json:"log_marginal_M1"`
+		M0    []float64   `json:"log_marginal_M0"`
 	}
-	c.read(raw, &file)
-	for _, k := range file.Cases {
+	c.read(raw, &cases)
+	for _, k := range cases {
 		sums := make([]float64, len(k.P0))
 		var m1, m0 float64
 		for i, row := range k.Data {
@@ -358,4 +391,22 @@ func checkMultinomial(c *checker, raw json.RawMessage) {
 			c.near("marginal of the null", m0, k.M0[i], 1e-9)
 		}
 	}
+}
+
+// pins are digests of facts that cannot be computed again: defaults, scoreboards and simulations of others.
+var pins = map[string]string{
+	"drift_reference/evidently/defaults": "11d4425514d90f86",
+	"drift_reference/nannyml/defaults":   "1e5497228a43cd42",
+}
+
+// pinned compares facts that are not computed here with the digest of what was published.
+func (c *checker) pinned(what string, raw json.RawMessage) {
+	var v any
+	c.read(raw, &v)
+	canonical, err := json.Marshal(v)
+	if err != nil {
+		c.t.Errorf("%s: %v", c.at, err)
+	}
+	sum := sha256.Sum256(canonical)
+	c.same(what+" (digest)", hex.EncodeToString(sum[:8]), pins[c.at+"/"+what])
 }

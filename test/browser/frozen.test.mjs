@@ -17,7 +17,12 @@ test('29 frozen components: NOT SAFE with who, until when and the way by hand; S
     await settled(page);
     assert.match(plain(await page.locator('main').innerText()), /Nothing has been taken back/);
     demo.children('SIGSTOP');
-    await demo.api(`/v1/rollouts/${name}/rollback`, { method: 'POST', body: '{}' });
+    await page.goto(`${demo.base}/`);
+    await page.getByRole('button', { name: 'All exposure off' }).click();
+    await page.getByRole('dialog').getByText(/goes off in environment/).waitFor();
+    await page.getByRole('button', { name: 'All exposure off now' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.goto(`${demo.base}/r/${name}/rollback`);
     await page.getByTestId('verdict').getByText('NOT SAFE').waitFor({ timeout: 5000 });
     const said = plain(await page.locator('main').innerText());
     assert.match(said, /has not proven that it stopped/);
@@ -35,6 +40,35 @@ test('29 frozen components: NOT SAFE with who, until when and the way by hand; S
     demo.children('SIGCONT');
   } finally {
     try { demo.children('SIGCONT'); } catch { /* they have ended */ }
+    await browser.close();
+    await demo.stop();
+  }
+});
+
+test('a completed rollout is undone from its page, and the page says who has acknowledged it', { timeout: 180_000 }, async () => {
+  const demo = await start('--fault', 'none');
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.goto(demo.link);
+    await page.getByTestId('day').waitFor();
+    for (let phase = ''; phase !== 'Completed';) {
+      ({ phase } = await demo.api(`/v1/rollouts/${name}`));
+      await demo.api(`/v1/rollouts/${name}/promote`, { method: 'POST', body: '{}' }).catch(() => {}); // between two stages there is nothing to promote
+      await new Promise((r) => setTimeout(r, 200));
+    }
+    await page.goto(`${demo.base}/r/${name}`);
+    await settled(page);
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await page.getByRole('dialog').getByText(/acknowledgements alone say when/).waitFor();
+    await page.getByLabel('Reason').fill('a drill');
+    await page.getByRole('button', { name: 'Undo now' }).click();
+    await page.getByTestId('sentence').filter({ hasText: /undone: .* acknowledged by every component/ }).waitFor({ timeout: 60_000 });
+    assert.equal(await page.getByRole('button', { name: 'Undo' }).count(), 0);
+    const { records } = await demo.api(`/v1/audit?rollout=${name}&kind=rollout.undo&limit=5`);
+    assert.equal(records.at(-1).reason, 'a drill');
+    assert.deepEqual(faults, []);
+  } finally {
     await browser.close();
     await demo.stop();
   }

@@ -165,7 +165,7 @@ export function phaseTone(r: Pick<RolloutRow, 'phase' | 'where'>): Judged {
     case 'RollbackIncomplete': return { tone: 'fail', word: 'NOT SAFE' };
     case 'RollingBack': return { tone: 'fail', word: 'Rolling back' };
     case 'Paused': return { tone: 'hold', word: r.where.replace(/^Paused \((.*)\)$/, 'Paused: $1') };
-    case 'Completed': return { tone: 'ok', word: 'Completed' };
+    case 'Completed': return r.where.includes('Undoing') ? { tone: 'run', word: 'Undoing' } : { tone: 'ok', word: 'Completed' };
     case 'Promoting': case 'Soaking': return { tone: 'run', word: r.phase };
     case 'Progressing': return { tone: 'run', word: r.where.split('/')[1] ?? 'Progressing' };
     case 'AwaitingApproval': return { tone: 'hold', word: 'Waits for approval' };

@@ -3,7 +3,7 @@ import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 import type { Plan, Rec, RolloutRow, Verdict } from '../api/client';
 import { auditQuery, rolloutQuery, rolloutsQuery } from '../queries';
-import { Actions } from '../ui/actions';
+import { Actions, AllOff } from '../ui/actions';
 import { Forest } from '../ui/forest';
 import { Asking, Command, Panel, useNow } from '../ui/shell';
 import { Status } from '../ui/status';
@@ -27,6 +27,7 @@ export function Overview() {
         <h1 className="day" data-testid="day">
           <b>{needs.length} {needs.length === 1 ? 'needs' : 'need'} you</b><i>/</i><span>{running.length} rolling out</span><i>/</i><span>{back} rolled back</span>
         </h1>
+        <div className="actions"><AllOff running={running} /></div>
       </div>
       {rollouts.length === 0 && (
         <Panel title="Nothing has been rolled out yet" sub="a rollout puts a feature in front of a growing share of traffic and takes it back when something gets worse">

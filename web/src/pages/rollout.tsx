@@ -4,7 +4,7 @@ import { lazy, Suspense, useState } from 'react';
 import type { Plan, Rec, RolloutView, Series, Verdict } from '../api/client';
 import { componentsQuery, recordsQuery, rolloutQuery, seriesQuery } from '../queries';
 import { recordWord, reportOf, stateOf } from '../records';
-import { Actions } from '../ui/actions';
+import { Actions, Undo } from '../ui/actions';
 import { Forest } from '../ui/forest';
 import { Asking, Panel, useNow } from '../ui/shell';
 import { Status } from '../ui/status';
@@ -35,6 +35,7 @@ export function Rollout() {
             <Link to="/r/$name/explain" params={{ name }} className="btn onlybig">Explain</Link>
             {known(view.status.state.decided) && <Link to="/r/$name/rollback" params={{ name }} className="btn onlybig">Rollback and proof</Link>}
             <Actions row={view} plan={plan} />
+            {view.phase === 'Completed' && !view.status.state.sub && !known(view.status.state.undoneAt) && <Undo row={view} plan={plan} />}
           </div>
         </div>
         <p className="state" data-testid="sentence">{prose(view.sentence)}</p>

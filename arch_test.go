@@ -56,6 +56,7 @@ var house = map[string]room{
 	"internal/store/storetest": {may: []string{"internal/store", "internal/audit"}},
 	"internal/lead":            {may: []string{"internal/store"}},
 	"internal/control":         {may: append([]string{"internal/store"}, pureTypes...)},
+	"internal/ofrep":           {may: []string{"sdk/flag"}},
 	"internal/push":            {may: append([]string{"internal/control", "internal/ofrep"}, pureTypes...)},
 	"internal/httpapi":         {may: append([]string{"internal/control", "internal/report", "internal/store"}, pureTypes...)},
 	"internal/webui":           {},

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,12 @@ type Config struct {
 	Version   string
 	Log       *slog.Logger  // nil discards
 	Tick      time.Duration // of the controller; 0 means its default
+
+	// Anonymous is what callers of OFREP and flagd may do without a token: policy.Client (evaluate) or policy.Component
+	// (read flag configurations too); "" refuses them.
+	Anonymous policy.Role
+	// EvaluateRate bounds the OFREP requests of one caller per second; 0 means no limit.
+	EvaluateRate int
 }
 
 // ErrFollows is the answer to what only the leading server can do.
@@ -80,6 +87,9 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	}
 	if len(cfg.Envs) == 0 {
 		cfg.Envs = []string{DefaultEnv}
+	}
+	if !slices.Contains([]policy.Role{"", policy.Client, policy.Component}, cfg.Anonymous) {
+		return nil, fmt.Errorf("callers without a token cannot have role %q: use %s or %s", cfg.Anonymous, policy.Client, policy.Component)
 	}
 	a := &App{cfg: cfg, settled: make(chan struct{})}
 	a.role.Store(&role{Handler: http.HandlerFunc(nobodyLeads)})
@@ -179,8 +189,9 @@ const (
 
 func (a *App) serve() {
 	guard := http.NewCrossOriginProtection()
+	guard.AddInsecureBypassPattern("/ofrep/") // takes no cookies
 	a.http = &http.Server{
-		Handler:           guard.Handler(http.HandlerFunc(a.answer)),
+		Handler:           guard.Handler(a.foreign().Cross(http.HandlerFunc(a.answer))),
 		ConnContext:       markLocal,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}

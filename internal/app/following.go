@@ -129,7 +129,7 @@ func (f *following) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/v1/watch" && r.Method == http.MethodGet {
-		httpapi.Authenticate(f.tokens, f.denied, http.HandlerFunc(f.watch)).ServeHTTP(w, r)
+		httpapi.Authenticate(f.tokens, httpapi.Foreign{}, f.denied, http.HandlerFunc(f.watch)).ServeHTTP(w, r)
 		return
 	}
 	f.forward(w, r)

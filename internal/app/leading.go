@@ -11,6 +11,7 @@ import (
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/httpapi"
 	"sluice.dev/sluice/internal/lead"
+	"sluice.dev/sluice/internal/ofrep"
 	"sluice.dev/sluice/internal/policy"
 	"sluice.dev/sluice/internal/push"
 	"sluice.dev/sluice/internal/store"
@@ -23,6 +24,7 @@ type leading struct {
 	term    *lead.Term // nil for a server that owns its store
 	keys    keys
 	push    *push.Server
+	ofrep   *ofrep.Server
 	ctl     *control.Controller
 	tokens  *httpapi.Tokens
 	api     *httpapi.API
@@ -51,7 +53,8 @@ func (l *leading) begin(ctx context.Context) error {
 		return err
 	}
 	l.push = push.New(push.Config{Env: a.envOf, PinKeys: l.keys.pins, Log: a.cfg.Log})
-	cfg.Grants = l.push
+	l.ofrep = ofrep.New(ofrep.Config{Env: a.envOf, Caller: callerOf, Key: l.keys.pin[0].Key, Rate: a.cfg.EvaluateRate, Log: a.cfg.Log})
+	cfg.Grants = grants{l.push, l.ofrep}
 	if l.ctl, err = control.Start(ctx, cfg); err != nil {
 		return err
 	}
@@ -94,11 +97,13 @@ func (l *leading) routes() {
 	a := l.app
 	mux := http.NewServeMux()
 	l.push.Register(mux)
+	l.ofrep.Register(mux)
 	l.api = httpapi.New(mux, httpapi.Config{
 		Controller: l.ctl, Store: a.store, Prover: l, Tokens: l.tokens, Version: a.cfg.Version, DefaultEnv: a.cfg.Envs[0], Log: a.cfg.Log,
+		Clients: l.foreignClients,
 	})
 	mux.Handle("/", l.api.Snapshots(webui.Handler()))
-	l.handler = l.whileLeading(httpapi.Authenticate(l.tokens, l.denied, mux))
+	l.handler = l.whileLeading(httpapi.Authenticate(l.tokens, a.foreign(), l.denied, mux))
 }
 
 // whileLeading answers only under the leader's lease: a server that was frozen may have been followed by another one, and
@@ -127,6 +132,9 @@ func (l *leading) endStreams() {
 	l.ending.Do(func() {
 		if l.push != nil {
 			l.push.Close()
+		}
+		if l.ofrep != nil {
+			l.ofrep.Close()
 		}
 		if l.api != nil {
 			l.api.Close()

@@ -9,11 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice.dev/sluice/internal/app"
+	"sluice.dev/sluice/internal/policy"
 )
 
 func serveCmd(g *globals) *cobra.Command {
 	var cfg app.Config
 	var verbose bool
+	var anonymous string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -29,7 +31,7 @@ func serveCmd(g *globals) *cobra.Command {
 			if cfg.DB == "" {
 				cfg.DB = os.Getenv("SLUICE_DB")
 			}
-			cfg.Version, cfg.Log = Version(), log
+			cfg.Version, cfg.Log, cfg.Anonymous = Version(), log, policy.Role(anonymous)
 			a, err := app.Start(cmd.Context(), cfg)
 			if err != nil {
 				return err
@@ -48,6 +50,8 @@ func serveCmd(g *globals) *cobra.Command {
 	f.StringVar(&cfg.Advertise, "advertise", "", "where the other servers on the database reach this one; http:// and the address of --listen when empty")
 	f.StringVar(&cfg.Socket, "socket", "", "unix socket whose callers are admins; "+app.SocketFile+" in --data when empty")
 	f.StringSliceVar(&cfg.Envs, "env-name", []string{app.DefaultEnv}, "environments to have; the first is the default")
+	f.StringVar(&anonymous, "anonymous", "", "what OFREP and flagd clients may do without a token: client (evaluate) or component (read the flags too)")
+	f.IntVar(&cfg.EvaluateRate, "evaluate-rate", 0, "OFREP requests that one caller may send per second; 0 means no limit")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log each record")
 	return cmd
 }

@@ -54,6 +54,7 @@ func componentCmd(g *globals) *cobra.Command {
 					Leases                                         []string
 					Pins                                           slp.PinCounts
 				}
+				Clients []foreignClient
 			}
 			if err := json.Unmarshal(raw, &out); err != nil {
 				return err
@@ -64,10 +65,33 @@ func componentCmd(g *globals) *cobra.Command {
 				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%.8s\n", m.Component, m.Instance, m.Class, m.Status, report.Clock(m.Renewed),
 					strings.Join(m.Leases, ","), pairs(m.Acked), m.Pins.Missed, m.Pins.Revoked, m.Boot)
 			}
-			return tw.Flush()
+			if err := tw.Flush(); err != nil {
+				return err
+			}
+			return g.foreignClients(out.Clients)
 		},
 	})
 	return cmd
+}
+
+// foreignClient is a caller of OFREP or flagd, which holds no lease.
+type foreignClient struct {
+	Class, Caller, Host, Delivery, Why string
+	Seen                               time.Time
+}
+
+// foreignClients prints who evaluates without a lease, and what is known of what they serve.
+func (g *globals) foreignClients(list []foreignClient) error {
+	if len(list) == 0 {
+		return nil
+	}
+	g.printf("\nwithout a lease:\n")
+	tw := tabwriter.NewWriter(g.out, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "CLASS\tCALLER\tHOST\tLAST SEEN\tDELIVERY\tWHY")
+	for _, c := range list {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Class, c.Caller, c.Host, report.Clock(c.Seen), c.Delivery, c.Why)
+	}
+	return tw.Flush()
 }
 
 func pairs(m map[string]uint64) string {
@@ -384,7 +408,7 @@ func tokenCreateCmd(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "viewer", "admin, operator, oncall, viewer or component")
+	cmd.Flags().StringVar(&role, "role", "viewer", "admin, operator, oncall, viewer, component or client")
 	return cmd
 }
 

@@ -30,7 +30,7 @@ type Prover interface {
 	Verify(ctx context.Context) (records uint64, err error)
 }
 
-// Config says what to serve. All fields but Log are required.
+// Config says what to serve. All fields but Log and Clients are required.
 type Config struct {
 	Controller Controller
 	Store      store.Store
@@ -38,7 +38,9 @@ type Config struct {
 	Tokens     *Tokens
 	Version    string
 	DefaultEnv string // environment of requests that name none
-	Log        *slog.Logger
+	// Clients lists the callers of foreign protocols in an environment; nil means that there are none.
+	Clients func(env string) []ForeignClient
+	Log     *slog.Logger
 }
 
 // API serves the operations.

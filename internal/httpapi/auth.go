@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,23 +126,24 @@ var fleetPaths = []string{"/v1/hello", "/v1/renew", "/v1/ack", "/v1/evidence", "
 // Authenticate puts the caller into the context of each request, answers 401 without one, and lets members reach
 // nothing but their own routes.
 // What a caller may not reach goes into the log by way of denied.
-func Authenticate(t *Tokens, denied func(context.Context, engine.Denied), next http.Handler) http.Handler {
+func Authenticate(t *Tokens, foreign Foreign, denied func(context.Context, engine.Denied), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if open(r.URL.Path) {
+		act, isForeign := foreign.action(r.URL.Path)
+		if act == "" && (isForeign || open(r.URL.Path)) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		actor, ok := t.caller(r)
+		actor, ok := policy.Actor{}, false
+		if isForeign {
+			actor, ok = foreign.caller(t, r)
+		} else {
+			actor, ok = t.caller(r)
+			act = ownAction(r.URL.Path)
+		}
 		if !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeProblem(w, problem(http.StatusUnauthorized, "token.invalid", "send a valid token: Authorization: Bearer slc_...", "no valid token"))
 			return
-		}
-		act := policy.Read
-		for _, p := range fleetPaths {
-			if r.URL.Path == p {
-				act = policy.Fleet
-			}
 		}
 		if d := policy.Decide(actor, act, ""); !d.Allow {
 			denied(r.Context(), engine.Denied{Action: string(act), Actor: actor.Name, Reason: d.Reason})
@@ -150,6 +152,13 @@ func Authenticate(t *Tokens, denied func(context.Context, engine.Denied), next h
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor)))
 	})
+}
+
+func ownAction(path string) policy.Action {
+	if slices.Contains(fleetPaths, path) {
+		return policy.Fleet
+	}
+	return policy.Read
 }
 
 func writeProblem(w http.ResponseWriter, p *Problem) {

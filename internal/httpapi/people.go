@@ -27,7 +27,20 @@ func (a *API) people() {
 type componentsOutput struct {
 	Body struct {
 		Components []engine.Component `json:"components"`
+		Clients    []ForeignClient    `json:"clients" doc:"callers of OFREP and flagd, which hold no lease"`
 	}
+}
+
+// ForeignClient is a caller of a protocol that is not ours, and what can be said about what it serves.
+type ForeignClient struct {
+	Class    string    `json:"class" doc:"ofrep-single, ofrep-bulk, flagd-rpc or flagd-sync"`
+	Caller   string    `json:"caller" doc:"the token, or anonymous"`
+	Host     string    `json:"host" doc:"address it asks from"`
+	Revision uint64    `json:"revision" doc:"of the environment, of its last answer"`
+	Delivery string    `json:"delivery" enum:"proven,pending,unproven"`
+	Why      string    `json:"why" doc:"what that means, in words"`
+	Seen     time.Time `json:"seen"`
+	Requests uint64    `json:"requests"`
 }
 
 func (a *API) components(ctx context.Context, in *EnvParam) (*componentsOutput, error) {
@@ -35,6 +48,10 @@ func (a *API) components(ctx context.Context, in *EnvParam) (*componentsOutput, 
 	var err error
 	if rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { out.Body.Components, err = e.Components(a.envName(*in)) }); rerr != nil {
 		return nil, a.fail(rerr)
+	}
+	out.Body.Clients = []ForeignClient{}
+	if a.cfg.Clients != nil {
+		out.Body.Clients = append(out.Body.Clients, a.cfg.Clients(a.envName(*in))...)
 	}
 	return out, a.fail(err)
 }
@@ -104,7 +121,7 @@ type TokenRow struct {
 type createTokenInput struct {
 	Body struct {
 		Name string `json:"name" minLength:"1" maxLength:"64" pattern:"^[a-z0-9][a-z0-9._-]*$"`
-		Role string `json:"role" enum:"admin,operator,oncall,viewer,component"`
+		Role string `json:"role" enum:"admin,operator,oncall,viewer,component,client"`
 		Env  string `json:"env,omitempty" maxLength:"128"`
 	}
 }

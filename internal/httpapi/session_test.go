@@ -108,7 +108,7 @@ func TestBrowserSignsIn(t *testing.T) {
 	mux := http.NewServeMux()
 	a := New(mux, Config{Controller: newFake(t, mem), Store: mem, Tokens: tokens, Version: "test", DefaultEnv: "production"})
 	t.Cleanup(a.Close)
-	h := Authenticate(tokens, func(context.Context, engine.Denied) {}, mux)
+	h := Authenticate(tokens, Foreign{}, func(context.Context, engine.Denied) {}, mux)
 	do := func(method, path, body string, headers map[string]string, cookies ...*http.Cookie) *http.Response {
 		r := httptest.NewRequest(method, path, strings.NewReader(body))
 		for k, v := range headers {

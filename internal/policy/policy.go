@@ -19,11 +19,12 @@ const (
 	Operator  Role = "operator"  // rollouts and flags
 	OnCall    Role = "oncall"    // pause, resume and roll back
 	Viewer    Role = "viewer"    // read
-	Component Role = "component" // the fleet's side: hello, renew, ack, evidence, watch
+	Component Role = "component" // the fleet's side: hello, renew, ack, evidence, watch; and evaluating
+	Client    Role = "client"    // evaluate flags and nothing else: for browsers and foreign SDKs, which never see rules
 )
 
 // Roles lists every role.
-var Roles = []Role{Admin, Operator, OnCall, Viewer, Component}
+var Roles = []Role{Admin, Operator, OnCall, Viewer, Component, Client}
 
 // Action is one verb of the product.
 type Action string
@@ -41,14 +42,16 @@ const (
 	KillFlag Action = "flag.kill"
 	Tokens   Action = "tokens"
 	Fleet    Action = "fleet"
+	Evaluate Action = "flag.evaluate"
 )
 
 var allowed = map[Role][]Action{
-	Admin:     {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Tokens, Fleet},
-	Operator:  {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag},
-	OnCall:    {Read, Pause, Resume, Rollback, KillFlag},
-	Viewer:    {Read},
-	Component: {Fleet},
+	Admin:     {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Tokens, Fleet, Evaluate},
+	Operator:  {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Evaluate},
+	OnCall:    {Read, Pause, Resume, Rollback, KillFlag, Evaluate},
+	Viewer:    {Read, Evaluate},
+	Component: {Fleet, Evaluate},
+	Client:    {Evaluate},
 }
 
 // Actor is an authenticated caller.

@@ -8,27 +8,28 @@ import (
 
 // table is who may do what: one row per action, one column per role, in the order of Roles.
 var table = []struct {
-	act                                        Action
-	admin, operator, oncall, viewer, component bool
+	act                                                Action
+	admin, operator, oncall, viewer, component, client bool
 }{
-	{Read, true, true, true, true, false},
-	{Apply, true, true, false, false, false},
-	{Promote, true, true, false, false, false},
-	{Pause, true, true, true, false, false},
-	{Resume, true, true, true, false, false},
-	{Rollback, true, true, true, false, false},
-	{Cancel, true, true, false, false, false},
-	{EditFlag, true, true, false, false, false},
-	{KillFlag, true, true, true, false, false},
-	{Tokens, true, false, false, false, false},
-	{Fleet, true, false, false, false, true},
+	{Read, true, true, true, true, false, false},
+	{Apply, true, true, false, false, false, false},
+	{Promote, true, true, false, false, false, false},
+	{Pause, true, true, true, false, false, false},
+	{Resume, true, true, true, false, false, false},
+	{Rollback, true, true, true, false, false, false},
+	{Cancel, true, true, false, false, false, false},
+	{EditFlag, true, true, false, false, false, false},
+	{KillFlag, true, true, true, false, false, false},
+	{Tokens, true, false, false, false, false, false},
+	{Fleet, true, false, false, false, true, false},
+	{Evaluate, true, true, true, true, true, true},
 }
 
 func TestRolesAndActions(t *testing.T) {
 	seen := map[Action]bool{}
 	for _, row := range table {
 		seen[row.act] = true
-		for role, want := range map[Role]bool{Admin: row.admin, Operator: row.operator, OnCall: row.oncall, Viewer: row.viewer, Component: row.component} {
+		for role, want := range map[Role]bool{Admin: row.admin, Operator: row.operator, OnCall: row.oncall, Viewer: row.viewer, Component: row.component, Client: row.client} {
 			d := Decide(Actor{Name: "token:x", Role: role}, row.act, "production")
 			if d.Allow != want {
 				t.Errorf("role %s, action %s: allowed %v, want %v", role, row.act, d.Allow, want)

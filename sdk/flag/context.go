@@ -110,6 +110,7 @@ const (
 	kindInt
 	kindBool
 	kindList
+	kindJSON // an object, an array that is no List, or null: its text is in str
 )
 
 // Str is a text attribute.

@@ -56,6 +56,9 @@ const (
 	CodeAttrValue = "attr.value"   // operand is missing, superfluous or of a type the operator does not compare
 	CodeSemver    = "semver.parse" // operand is not a semantic version (2.0.0)
 
+	CodeContext     = "context.form" // an evaluation context is no object, or its targetingKey no string
+	CodeContextSize = "context.size" // an evaluation context beyond the limits of Context
+
 	CodeLimitFlags    = "limit.flags"
 	CodeLimitRules    = "limit.rules"
 	CodeLimitVariants = "limit.variants"

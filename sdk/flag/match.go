@@ -179,7 +179,7 @@ func (m *matcher) match(c *Context) bool {
 func (m *matcher) compare(a *Attr) bool {
 	switch m.op {
 	case opExists:
-		return true
+		return a.kind != kindJSON || a.str != "null"
 	case opEq:
 		order, ok := m.value.order(a)
 		return ok && order == 0

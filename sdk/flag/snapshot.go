@@ -110,6 +110,9 @@ func (h *Handle) Variant(name string) *Variant {
 	return nil
 }
 
+// Static says whether nothing but the default can decide, so that the answer is the same for every context.
+func (h *Handle) Static() bool { return h.plain }
+
 // Variants returns all variants of the flag sorted by name. The slice must not be changed.
 func (h *Handle) Variants() []Variant { return h.variants }
 

@@ -610,6 +610,8 @@ export interface components {
             status: string;
         };
         ComponentsOutputBody: {
+            /** @description callers of OFREP and flagd, which hold no lease */
+            clients: components["schemas"]["ForeignClient"][] | null;
             components: components["schemas"]["Component"][] | null;
         };
         Condition: {
@@ -649,7 +651,7 @@ export interface components {
             env?: string;
             name: string;
             /** @enum {string} */
-            role: "admin" | "operator" | "oncall" | "viewer" | "component";
+            role: "admin" | "operator" | "oncall" | "viewer" | "component" | "client";
         };
         CreateTokenOutputBody: {
             /** Format: date-time */
@@ -753,6 +755,27 @@ export interface components {
             flags: components["schemas"]["FlagRow"][] | null;
             /** Format: int64 */
             revision: number;
+        };
+        ForeignClient: {
+            /** @description the token, or anonymous */
+            caller: string;
+            /** @description ofrep-single, ofrep-bulk, flagd-rpc or flagd-sync */
+            class: string;
+            /** @enum {string} */
+            delivery: "proven" | "pending" | "unproven";
+            /** @description address it asks from */
+            host: string;
+            /** Format: int64 */
+            requests: number;
+            /**
+             * Format: int64
+             * @description of the environment, of its last answer
+             */
+            revision: number;
+            /** Format: date-time */
+            seen: string;
+            /** @description what that means, in words */
+            why: string;
         };
         Guardrail: {
             blips: components["schemas"]["Blips"];

@@ -103,7 +103,7 @@ export async function axe(page) {
 export async function settled(page) {
   await page.waitForLoadState('load');
   await page.locator('main h1').first().waitFor();
-  await page.waitForFunction(() => !document.querySelector('[aria-busy]') && !/^Reading /m.test(document.querySelector('main')?.textContent ?? ''));
+  await page.waitForFunction(() => !document.querySelector('[aria-busy]') && !/Reading [^…]*…/.test(document.querySelector('main')?.textContent ?? ''));
   await page.waitForFunction(() => !/\/r\/[^/]+$/.test(location.pathname) || document.querySelector('[data-testid=timeline] svg'));
 }
 

@@ -44,7 +44,8 @@ func (a *App) begin(ctx context.Context, t *lead.Term) (*leading, error) {
 
 func (l *leading) begin(ctx context.Context) error {
 	a := l.app
-	cfg := control.Config{Store: a.store, Version: a.cfg.Version, Log: a.cfg.Log, Tick: a.cfg.Tick}
+	clock := control.NewClock(nil)
+	cfg := control.Config{Store: a.store, Version: a.cfg.Version, Log: a.cfg.Log, Tick: a.cfg.Tick, Clock: clock}
 	if l.term != nil {
 		cfg.Lead = l.term.Take
 	}
@@ -52,7 +53,7 @@ func (l *leading) begin(ctx context.Context) error {
 	if l.keys, err = loadKeys(ctx, a.store); err != nil {
 		return err
 	}
-	l.push = push.New(push.Config{Env: a.envOf, PinKeys: l.keys.pins, Log: a.cfg.Log})
+	l.push = push.New(push.Config{Env: a.envOf, PinKeys: l.keys.pins, Now: clock.Now, Log: a.cfg.Log})
 	l.ofrep = ofrep.New(ofrep.Config{Env: a.envOf, Caller: callerOf, Key: l.keys.pin[0].Key, Rate: a.cfg.EvaluateRate, Log: a.cfg.Log})
 	cfg.Grants = grants{l.push, l.ofrep}
 	if l.ctl, err = control.Start(ctx, cfg); err != nil {

@@ -35,7 +35,7 @@ type Config struct {
 	Tick    time.Duration // how often evidence, leases and deadlines are looked at; 0 means 200 ms
 	Log     *slog.Logger  // nil discards
 
-	Clock func() time.Time // nil means time.Now; a simulation gives it virtual time
+	Clock *Clock // the one that the grant path reads too; nil means one of its own
 	// Lead returns the epoch to lead with, a new one each time it is called; nil means Store.Lead. Servers that share a store
 	// give the one of their election, which answers store.ErrFenced when another one leads.
 	Lead func(context.Context) (uint64, error)
@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = time.Now
+		cfg.Clock = NewClock(nil)
 	}
 	if cfg.Lead == nil {
 		cfg.Lead = cfg.Store.Lead
@@ -188,7 +188,7 @@ func (c *Controller) catchUp() error {
 // step: decide, append, act. When the append does not succeed the engine is ahead of what is durable, so it is thrown
 // away and recovered: better a second of silence than an effect that the log does not know.
 func (c *Controller) step(ev engine.Event) error {
-	out := c.eng.Step(c.cfg.Clock(), ev)
+	out := c.eng.Step(c.cfg.Clock.Now(), ev)
 	for _, s := range out.Stop {
 		c.cfg.Grants.Stop(s.Env, s.Scope)
 	}

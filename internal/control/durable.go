@@ -96,7 +96,8 @@ func (c *Controller) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	eng, out, err := engine.Recover(c.cfg.Version, epoch, c.cfg.Clock(), st)
+	c.cfg.Clock.notBefore(st.At)
+	eng, out, err := engine.Recover(c.cfg.Version, epoch, c.cfg.Clock.Now(), st)
 	if err != nil {
 		return err
 	}

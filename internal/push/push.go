@@ -27,7 +27,8 @@ type Config struct {
 	Env func(*http.Request) string
 	// PinKeys returns the keys that sign request pins of an environment, the current one first.
 	PinKeys func(env string) []slp.PinKey
-	Log     *slog.Logger // nil discards
+	Now     func() time.Time // the controller's clock, because leases and horizon are compared; nil means time.Now
+	Log     *slog.Logger     // nil discards
 }
 
 // Server answers the fleet. It is the grant path that control publishes to.
@@ -59,6 +60,9 @@ const maxAcks = 16384
 func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Server{cfg: cfg, done: make(chan struct{}), envs: map[string]*environment{}}
 }
@@ -118,7 +122,7 @@ func (s *Server) Seen() map[string][]engine.Seen {
 	defer s.mu.RUnlock()
 	out := make(map[string][]engine.Seen, len(s.envs))
 	for name, e := range s.envs {
-		out[name] = e.grants.seen(time.Now().Add(-fleet.Forget))
+		out[name] = e.grants.seen(s.cfg.Now().Add(-fleet.Forget))
 	}
 	return out
 }
@@ -197,7 +201,7 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
 		Snapshot  json.RawMessage `json:"snapshot"`
 		PinKeys   []slp.PinKey    `json:"pinKeys,omitempty"`
 		ServerNow int64           `json:"serverNow"`
-	}{v.Epoch, env.encoded(v), nil, time.Now().UnixMicro()}
+	}{v.Epoch, env.encoded(v), nil, s.cfg.Now().UnixMicro()}
 	if s.cfg.PinKeys != nil {
 		answer.PinKeys = s.cfg.PinKeys(env.name)
 	}
@@ -243,7 +247,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
-	now := time.Now() // receipt
+	now := s.cfg.Now() // receipt
 	env := s.env(r)
 	var q slp.Renew
 	if !s.decode(w, r, maxRenew, &q) {

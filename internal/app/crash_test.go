@@ -24,13 +24,13 @@ import (
 	"sluice.dev/sluice/internal/store/testpg"
 )
 
+// roles are what the test binary is besides.
+var roles = map[string]func(){"server": serveUntilKilled, "member": evaluateUntilKilled, "small-disk": serveOnSmallDisk}
+
 // The test binary is also the server that is killed and the member that is frozen.
 func TestMain(m *testing.M) {
-	switch os.Getenv("SLUICE_TEST_ROLE") {
-	case "server":
-		serveUntilKilled()
-	case "member":
-		evaluateUntilKilled()
+	if role, ok := roles[os.Getenv("SLUICE_TEST_ROLE")]; ok {
+		role()
 	}
 	os.Exit(testpg.Main(m))
 }
@@ -537,6 +537,18 @@ func drainLines(lines <-chan string) {
 		case <-lines:
 		default:
 			return
+		}
+	}
+}
+
+// until polls for what another process does.
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); !done(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -131,14 +131,8 @@ func checkEpochs(t *testing.T, v *victim, before uint64) {
 // serves: the members went on answering, the settled flag without a gap, and have found the server that leads now.
 func serves(t *testing.T, shops []*shop, before uint64) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	for i, s := range shops {
-		for until := time.Now().Add(time.Minute); s.sdk.Status().Epoch <= before; <-tick.C {
-			if time.Now().After(until) {
-				t.Fatalf("shop %d has not found the next leader: %+v", i, s.sdk.Status())
-			}
-		}
+		until(t, "the member has found the next leader", func() bool { return s.sdk.Status().Epoch > before })
 		s.mu.Lock()
 		if len(s.odd) > 0 || s.evals < 100 || len(s.served) == 0 {
 			t.Errorf("shop %d: %d evaluations, %d revisions exposed, odd answers: %v", i, s.evals, len(s.served), s.odd)
@@ -216,13 +210,7 @@ func TestFollowerServesAndForwards(t *testing.T) {
 	if err := a.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for until := time.Now().Add(time.Minute); !b.Leads(); <-tick.C {
-		if time.Now().After(until) {
-			t.Fatal("the follower does not lead a minute after the leader has stopped")
-		}
-	}
+	until(t, "the follower leads after the leader has stopped", b.Leads)
 	if err := apply(t, onB, strings.Replace(crashFlag, "name: price", "name: later", 1)); err != nil {
 		t.Error(err)
 	}
@@ -249,17 +237,9 @@ func shortDir(t *testing.T) string {
 
 func awaitExposure(t *testing.T, s *shop) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for until := time.Now().Add(time.Minute); ; <-tick.C {
+	until(t, "the member is exposed", func() bool {
 		s.mu.Lock()
-		n := len(s.served)
-		s.mu.Unlock()
-		if n > 0 {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatal("the member was never exposed")
-		}
-	}
+		defer s.mu.Unlock()
+		return len(s.served) > 0
+	})
 }

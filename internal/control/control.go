@@ -53,6 +53,8 @@ type Controller struct {
 
 	eng   *engine.Engine // owned by loop
 	ahead bool           // eng holds what is not durable, because recovering after a failed append has failed too
+
+	starved bool // the store was full at the last tick
 }
 
 type request struct {
@@ -165,11 +167,20 @@ func (c *Controller) handle(r request) error {
 	return c.step(r.event)
 }
 
+// tick lets time act. While the store is full, evidence waits and a rollback under way goes on: what it writes is kept room
+// for, and an engine that was recovered at each failed append would begin to wait for leases each time.
 func (c *Controller) tick() error {
 	if err := c.catchUp(); err != nil {
 		return err
 	}
-	return c.step(engine.Tick{Seen: c.cfg.Grants.Seen()})
+	if c.starved {
+		ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+		defer cancel()
+		c.starved = errors.Is(c.cfg.Store.OutboxDone(ctx, ""), store.ErrFull) // a write like others that changes nothing
+	}
+	err := c.step(engine.Tick{Seen: c.cfg.Grants.Seen(), Starved: c.starved})
+	c.starved = c.starved || errors.Is(err, store.ErrFull)
+	return err
 }
 
 // catchUp recovers an engine that is ahead of the store: nobody may read from it, and nothing may be decided on it.

@@ -19,7 +19,7 @@ import (
 
 // batch turns an output into what the store writes in one transaction.
 func (c *Controller) batch(out engine.Output) (store.Batch, error) {
-	b := store.Batch{Epoch: c.eng.Epoch(), Records: out.Records}
+	b := store.Batch{Epoch: c.eng.Epoch(), Vital: out.Vital(), Records: out.Records}
 	for _, a := range out.Artifacts {
 		b.Artifacts = append(b.Artifacts, store.Artifact{Digest: a.Digest, Kind: a.Kind, Body: a.Body})
 	}

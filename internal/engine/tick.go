@@ -21,7 +21,8 @@ import (
 // Tick lets time act: seconds of evidence close and are judged, barriers and deadlines are looked at, members that
 // stopped renewing lapse. Control sends one several times a second; Seen is what the grant path knows.
 type Tick struct {
-	Seen map[string][]Seen // environment -> boots
+	Seen    map[string][]Seen // environment -> boots
+	Starved bool              // the store has no room for evidence: seconds stay open, and only leases and deadlines count
 }
 
 func (t Tick) apply(e *Engine, o *Output) error {
@@ -39,9 +40,14 @@ func (t Tick) apply(e *Engine, o *Output) error {
 		}
 		e.lapse(e.envs[r.plan.Environment], r)
 		// One rollout that cannot go on must not keep another from going back.
-		errs = append(errs, e.evidence(o, r), e.barriers(o, r))
+		if !t.Starved {
+			errs = append(errs, e.evidence(o, r))
+		}
+		errs = append(errs, e.barriers(o, r))
 	}
-	e.forget(o)
+	if !t.Starved {
+		e.forget(o)
+	}
 	return errors.Join(errs...)
 }
 

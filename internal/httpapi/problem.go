@@ -109,6 +109,8 @@ func (a *API) fail(err error) error {
 		return problem(http.StatusNotFound, "env.unknown", "environments are made by the server's --env flag", "%v", err)
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, "not_found", "", "%v", err)
+	case errors.Is(err, store.ErrFull):
+		return problem(http.StatusInsufficientStorage, "store.full", "free space on the disk of the server's data; rolling back and pausing work meanwhile", "%v", err)
 	case errors.Is(err, control.ErrStopped), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrFenced):
 		return problem(http.StatusServiceUnavailable, "unavailable", "repeat in a second", "%v", err)
 	}

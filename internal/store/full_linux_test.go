@@ -61,14 +61,21 @@ func fillDisk(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "reserve")); err != nil {
 		return fmt.Errorf("evidence has used the reserve: %w", err)
 	}
+	refused := store.Batch{Epoch: epoch, Records: []audit.Record{crashRecord(1)}}
+	if _, err := s.Append(ctx, refused); !errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("a record that takes nothing back: %w", err)
+	}
 	records, err := fillWith(func(i int) store.Batch {
-		return store.Batch{Epoch: epoch, Records: []audit.Record{crashRecord(uint64(i) + 1)}}
+		return store.Batch{Epoch: epoch, Vital: true, Records: []audit.Record{crashRecord(uint64(i) + 1)}}
 	}, s)
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "reserve")); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("records have not used the reserve: %w", err)
+	}
+	if err := s.PutMeta(ctx, "k", nil); !errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("a value written into what is kept for rollbacks: %w", err)
 	}
 	fmt.Printf("full after %d seconds of evidence; then %d records fitted into the reserve\n", seconds, records)
 	if seconds < 50 || records < 200 {

@@ -31,7 +31,7 @@ type SQLite struct {
 const readConnections = 4
 
 // reserveRetry is how long after it was used (or could not be made) the reserve file is tried again.
-const reserveRetry = time.Minute
+const reserveRetry = 2 * time.Second
 
 // checkTime bounds the check of the file's structure at opening. Files that take longer (several GB) are checked as far
 // as it goes; sluice audit verify checks all of the log.
@@ -59,7 +59,7 @@ func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
 		return nil, err
 	}
 	s := &SQLite{dir: dir, lock: lock}
-	s.retry, s.written, s.explain = s.useReserve, s.keepReserve, explainSQLite
+	s.spare, s.retry, s.explain = s.hasReserve, s.useReserve, explainSQLite
 	if err := s.open(ctx); err != nil {
 		_ = s.Close()
 		return nil, s.openError(err)
@@ -156,15 +156,19 @@ func (s *SQLite) useReserve() bool {
 	return true
 }
 
-// keepReserve makes the reserve again some time after it was used.
-func (s *SQLite) keepReserve() {
-	if s.reserveAt.IsZero() || time.Now().Before(s.reserveAt) {
-		return
+// hasReserve reports whether the reserve is there, and tries to make it again some time after it was used.
+func (s *SQLite) hasReserve() bool {
+	if s.reserveAt.IsZero() {
+		return true
+	}
+	if time.Now().Before(s.reserveAt) {
+		return false
 	}
 	s.reserveAt = time.Time{}
 	if makeReserve(s.dir) != nil {
 		s.reserveAt = time.Now().Add(reserveRetry)
 	}
+	return s.reserveAt.IsZero()
 }
 
 // openError puts the remedy to what open returned.

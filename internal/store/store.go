@@ -28,6 +28,7 @@ var (
 // microsecond, those of records to the nanosecond.
 type Batch struct {
 	Epoch       uint64 // fencing: refused with ErrFenced unless it is the store's current epoch
+	Vital       bool   // may use what is kept aside for a full disk: taking something back, and the proof of it
 	Records     []audit.Record
 	Artifacts   []Artifact
 	Revisions   []Revision

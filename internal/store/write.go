@@ -19,8 +19,8 @@ type database struct {
 
 	lockRow string            // what makes a SELECT take its row against other processes' writes
 	limit   time.Duration     // of one write transaction; 0 means none
+	spare   func() bool       // whether there is space for writes that are not vital; nil means yes
 	retry   func() bool       // makes room on a full disk for a vital write; nil means it cannot
-	written func()            // runs after each commit, under writing; may be nil
 	explain func(error) error // puts our errors in front of the engine's
 
 	writing sync.Mutex     // held for each write transaction; guards the rest
@@ -37,19 +37,20 @@ type txn struct {
 }
 
 // write runs do in one transaction and commits it. vital writes may use the reserved disk space: when the disk is full the
-// reserve is given up and do runs once more. A nil error means that the disk has it.
+// reserve is given up and do runs once more; until there is a reserve again the others are refused. A nil error means that
+// the disk has it.
 func (s *database) write(ctx context.Context, vital bool, do func(*txn) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if !vital && s.spare != nil && !s.spare() {
+		return fmt.Errorf("%w: what is left is kept for rollbacks", ErrFull)
+	}
 	err := s.attempt(do)
 	if errors.Is(err, ErrFull) && vital && s.retry != nil && s.retry() {
 		err = s.attempt(do)
-	}
-	if err == nil && s.written != nil {
-		s.written()
 	}
 	return err
 }
@@ -95,8 +96,8 @@ func (t *txn) fence() error {
 	return err
 }
 
-// Append implements Store. Batches with records may use the reserved disk space; evidence and checkpoints alone may not,
-// or they would eat it before a rollback needs it.
+// Append implements Store. Vital batches alone may use the reserved disk space, or the others would eat it before a rollback
+// needs it.
 func (s *database) Append(ctx context.Context, b Batch) (audit.TreeHead, error) {
 	for _, a := range b.Artifacts {
 		if err := checkArtifact(a); err != nil {
@@ -104,7 +105,7 @@ func (s *database) Append(ctx context.Context, b Batch) (audit.TreeHead, error) 
 		}
 	}
 	var after audit.Frontier
-	err := s.write(ctx, len(b.Records) > 0, func(t *txn) error {
+	err := s.write(ctx, b.Vital, func(t *txn) error {
 		var err error
 		after, err = t.append(b)
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,10 +20,10 @@ type finding struct {
 }
 
 func doctorCmd(g *globals) *cobra.Command {
-	var data string
+	var at place
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that this machine and the server fit together", Args: cobra.NoArgs,
-		Example: "  sluice doctor\n  sluice doctor --data ./sluice-data\n  sluice doctor -o json",
+		Example: "  sluice doctor\n  sluice doctor --data ./sluice-data\n  sluice doctor --db postgres://sluice@db/sluice\n  sluice doctor -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -33,13 +32,19 @@ func doctorCmd(g *globals) *cobra.Command {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 			defer cancel()
 			list := g.examine(ctx, c)
-			if data != "" {
-				list = append(list, examineData(data))
+			if cmd.Flags().Changed("data") {
+				list = append(list, examineData(cmd.Context(), at.data)...)
+			}
+			if db := at.shared(cmd); db != "" {
+				list = append(list, examineDatabase(cmd.Context(), db)...)
 			}
 			return g.tellFindings(list)
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "", "also check a server's data directory")
+	at.flags(cmd)
+	cmd.Flags().Lookup("data").Usage = "also check a server's data directory"
+	cmd.Flags().Lookup("data").DefValue = ""
+	cmd.Flags().Lookup("db").Usage = "also check the PostgreSQL database that servers share (SLUICE_DB)"
 	return cmd
 }
 
@@ -73,18 +78,13 @@ func (g *globals) tellFindings(list []finding) error {
 // examine asks the server for its version, its time and whether it knows the token.
 func (g *globals) examine(ctx context.Context, c *client.Client) []finding {
 	sent := time.Now()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL("/v1/version"), nil)
-	if err != nil {
-		return []finding{{Check: "server", Detail: err.Error()}}
-	}
-	resp, err := http.DefaultClient.Do(req)
+	status, date, err := c.Ping(ctx)
 	if err != nil {
 		return []finding{{Check: "server", Detail: err.Error(), Fix: "start one with `sluice serve`, or name it with --server or SLUICE_SERVER"}}
 	}
 	took := time.Since(sent)
-	_ = resp.Body.Close() // only its header is looked at
-	list := []finding{{Check: "server", OK: resp.StatusCode == http.StatusOK, Detail: fmt.Sprintf("%s answers %d after %s", g.server, resp.StatusCode, took.Round(time.Millisecond))}}
-	list = append(list, g.examineVersion(ctx, c), examineClock(resp.Header.Get("Date"), sent, took))
+	list := []finding{{Check: "server", OK: status == http.StatusOK, Detail: fmt.Sprintf("%s answers %d after %s", g.server, status, took.Round(time.Millisecond))}}
+	list = append(list, g.examineVersion(ctx, c), examineClock(date, sent, took))
 	return append(list, examineToken(ctx, c))
 }
 
@@ -131,20 +131,4 @@ func examineToken(ctx context.Context, c *client.Client) finding {
 		return finding{Check: "token", Detail: err.Error()}
 	}
 	return finding{Check: "token", OK: true, Detail: "accepted"}
-}
-
-func examineData(dir string) finding {
-	f := finding{Check: "data", Detail: dir}
-	st, err := os.Stat(dir)
-	switch {
-	case err != nil:
-		f.Detail, f.Fix = err.Error(), "`sluice serve --data DIR` makes it"
-	case !st.IsDir():
-		f.Detail = dir + " is no directory"
-	case st.Mode().Perm()&0o077 != 0:
-		f.Detail, f.Fix = fmt.Sprintf("%s is open to others (%s): it holds keys", dir, st.Mode().Perm()), "chmod 700 "+dir
-	default:
-		f.OK, f.Detail = true, dir+" is a directory for its owner alone"
-	}
-	return f
 }

@@ -143,6 +143,19 @@ func (c *Client) Raw(ctx context.Context, method, path string, body any) ([]byte
 	return raw, nil
 }
 
+// Ping asks the server for nothing and returns the status and the date of its answer.
+func (c *Client) Ping(ctx context.Context) (status int, date string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL("/healthz"), nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, "", fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+	}
+	return resp.StatusCode, resp.Header.Get("Date"), resp.Body.Close()
+}
+
 func problemOf(resp *http.Response, raw []byte) error {
 	p := &Problem{Status: resp.StatusCode}
 	if err := json.Unmarshal(raw, p); err != nil || p.Code == "" {

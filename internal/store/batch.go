@@ -113,7 +113,16 @@ func Walk(ctx context.Context, s recordReader, q Query, until uint64) iter.Seq2[
 }
 
 // Verify checks the whole log of s against its own tree head, which it returns: see audit.VerifyLog. Appends may go on meanwhile.
-func Verify(ctx context.Context, s Store) (audit.TreeHead, error) {
+func Verify(ctx context.Context, s Store) (audit.TreeHead, error) { return verify(ctx, s) }
+
+// log is what verifying reads.
+type log interface {
+	recordReader
+	TreeHead(ctx context.Context) (audit.TreeHead, error)
+	Tree(ctx context.Context) (audit.HashReader, error)
+}
+
+func verify(ctx context.Context, s log) (audit.TreeHead, error) {
 	head, err := s.TreeHead(ctx)
 	if err != nil {
 		return audit.TreeHead{}, err

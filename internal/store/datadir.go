@@ -152,6 +152,12 @@ func makeReserve(dir string) error {
 	return nil
 }
 
+// HasReserve reports whether the disk space kept for rollbacks is there.
+func HasReserve(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, reserveFile))
+	return err == nil && info.Size() == reserveBytes
+}
+
 // freeReserve gives the reserved space back and reports whether there was any.
 func freeReserve(dir string) bool { return os.Remove(filepath.Join(dir, reserveFile)) == nil }
 

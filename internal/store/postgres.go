@@ -39,6 +39,19 @@ const (
 // read-only, one of a later version of Sluice (ErrNewer), one with another encoding than UTF-8, and one whose log does not
 // end as its head says (ErrCorrupt). It repairs nothing.
 func OpenPostgres(ctx context.Context, url string) (*Postgres, error) {
+	s, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		_ = s.Close()
+		return nil, s.openError(err)
+	}
+	return s, nil
+}
+
+// connect makes the pools; nothing is asked of the database yet.
+func connect(url string) (*Postgres, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err) // it names what is wrong, without the password
@@ -52,10 +65,6 @@ func OpenPostgres(ctx context.Context, url string) (*Postgres, error) {
 	s.readers.SetMaxOpenConns(readConnections)
 	s.readers.SetMaxIdleConns(readConnections)
 	s.q = s.readers
-	if err := s.open(ctx); err != nil {
-		_ = s.Close()
-		return nil, s.openError(err)
-	}
 	return s, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -102,21 +101,9 @@ func (s *SQLite) open(ctx context.Context) error {
 	return err
 }
 
-// openPool opens at most n connections. The path is put into the URI by package url: a '?' or '%' in it is no parameter.
+// openPool opens at most n connections to the database in dir.
 func openPool(dir string, n int, params ...string) (*sql.DB, error) {
-	uri := url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(dir, databaseFile))}
-	dsn := uri.String() + "?_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1&_dqs=0&_defensive=1" +
-		"&_pragma=cell_size_check(1)&_pragma=trusted_schema(0)&_pragma=journal_size_limit(67108864)"
-	for _, p := range params {
-		dsn += "&" + p
-	}
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(n)
-	db.SetMaxIdleConns(n)
-	return db, nil
+	return openDatabase(filepath.Join(dir, databaseFile), n, append(params, "_journal_mode=WAL")...)
 }
 
 // ours refuses a database that some other program made.

@@ -38,7 +38,7 @@ func backupCmd(g *globals) *cobra.Command {
 		Use: "backup FILE", Short: "Copy everything a server keeps into one file, while it serves", Args: cobra.ExactArgs(1),
 		Long: "backup writes one state of the store into FILE, verifies the copy's log, and gives it its name last: there is a sound backup\n" +
 			"or none. It reads the store itself, so it runs on the server's machine or where its database is reached. FILE holds keys.",
-		Example: "  sluice backup sluice-2026-11-25.backup\n  sluice backup --data /var/lib/sluice /backup/sluice\n  SLUICE_DB=postgres://sluice@db/sluice sluice backup nightly",
+		Example: "  sluice backup sluice-2026-11-25.backup\n  sluice backup --data /var/lib/sluice /backup/sluice\n  sluice backup --db postgres://sluice@db/sluice nightly",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := from.open(cmd.Context(), from.shared(cmd))
 			if err != nil {

@@ -20,7 +20,7 @@ const (
 
 // pureTypes are the pure packages whose values adapters may use.
 var pureTypes = []string{
-	"internal/stat", "internal/judge", "internal/plan", "internal/policy", "internal/revision", "internal/lineage",
+	"internal/stat", "internal/anomaly", "internal/judge", "internal/plan", "internal/policy", "internal/revision", "internal/lineage",
 	"internal/fleet", "internal/rollout", "internal/engine", "internal/audit", "sdk/flag", "sdk/evidence", "sdk/slp",
 }
 
@@ -39,6 +39,7 @@ var house = map[string]room{
 	"sdk/evidence":             {pure: true},
 	"sdk/slp":                  {pure: true, may: []string{"sdk/flag", "sdk/evidence"}},
 	"internal/stat":            {pure: true, may: []string{"sdk/evidence"}},
+	"internal/anomaly":         {pure: true, may: []string{"internal/stat"}},
 	"internal/judge":           {pure: true, may: []string{"internal/stat", "sdk/evidence", "sdk/flag"}},
 	"internal/plan":            {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/flag", "sdk/evidence"}},
 	"internal/profile":         {pure: true, may: []string{"internal/stat"}},

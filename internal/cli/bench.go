@@ -21,7 +21,7 @@ func benchCmd(g *globals) *cobra.Command {
 		Use: "bench", Short: "Measure this build on this machine",
 		Example: "  sluice bench evaluate\n  sluice bench barrier --members 1000 --rounds 10\n  sluice bench append -o json",
 	}
-	cmd.AddCommand(benchEvaluateCmd(g), benchBarrierCmd(g), benchAppendCmd(g))
+	cmd.AddCommand(benchEvaluateCmd(g), benchBarrierCmd(g), benchAppendCmd(g), benchAnomalyCmd(g))
 	return cmd
 }
 

@@ -39,6 +39,17 @@ func (r *run) lost(m *fleet.Member, now time.Time) bool {
 	return was && !live && m.Bye.IsZero()
 }
 
+// pastSpan is how far back the usual rate of losses is looked up.
+const pastSpan = time.Hour
+
+// notePast tells the judge how often each component's instances were lost in the hour before the rollout.
+func (e *Engine) notePast(env *environment, r *run) {
+	past := env.fleet.PastOf(e.now.Add(-pastSpan), e.now, r.plan.Rollback.LeaseTTL)
+	for _, name := range slices.Sorted(maps.Keys(past)) {
+		r.note(judge.Event{Past: &judge.PastNote{Component: name, Seconds: past[name].Seconds, Losses: past[name].Losses}})
+	}
+}
+
 // noteBoots tells the judge what each component's instances did in the second.
 func (e *Engine) noteBoots(r *run, sec evidence.Second) {
 	since := int64(-1)

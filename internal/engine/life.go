@@ -310,6 +310,7 @@ func (e *Engine) open(o *Output, env *environment, r *run) error {
 			r.intake.Expect(m.Boot, m.Instance, e.now.Unix())
 		}
 	}
+	e.notePast(env, r)
 	return e.feed(o, r, rollout.Event{Kind: rollout.Open, Actor: "engine", Revision: env.rev.Number, Digest: env.rev.Scopes[r.plan.Name].Full})
 }
 

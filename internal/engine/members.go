@@ -53,7 +53,9 @@ func (j Join) apply(e *Engine, o *Output) error {
 			continue
 		}
 		r.intake.Expect(m.Boot, m.Instance, e.now.Unix())
-		r.count(m.Component).fresh++
+		if env.fleet.Replaces(m) {
+			r.count(m.Component).fresh++
+		}
 		if r.state.Sub == rollout.Arming {
 			if err := e.arm(o, env, r); err != nil {
 				return err

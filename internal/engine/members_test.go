@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -220,6 +221,54 @@ func TestCandidateThatKillsSixPercent(t *testing.T) {
 		if want := dead == 3; lost != want || (s.Phase == rollout.RolledBack) != want {
 			t.Errorf("%d of 50 lost: %s, cause %+v", dead, s.Phase, s.Cause)
 		}
+	}
+}
+
+// TestUsualRestartsAreNotBlamed: the hour before the rollout says what is usual. Processes that start again every second are
+// the candidate's doing on a calm fleet, not on one that always did so; instances that appear for the first time are growth.
+func TestUsualRestartsAreNotBlamed(t *testing.T) {
+	again := func(r *rig, i int) { // the process of an instance starts again, and says goodbye before
+		old := r.fleet[i]
+		r.must(Acks{Env: prod, List: []Acked{{Boot: old.hello.Boot, Bye: true}}})
+		boot := fmt.Sprint("again", r.steps)
+		r.join("checkout", slp.ClassReader, func(m *fake) { m.hello.Instance, m.hello.Boot = old.hello.Instance, boot })
+		r.fleet[i] = r.fleet[len(r.fleet)-1]
+		r.fleet = r.fleet[:len(r.fleet)-1]
+	}
+	grow := func(r *rig, _ int) { r.join("checkout", slp.ClassReader) }
+	for _, tt := range []struct {
+		name        string
+		before, now func(*rig, int)
+		blamed      bool
+	}{
+		{"calm, then restarts", nil, again, true},
+		{"restarts as ever", again, again, false},
+		{"calm, then growth", nil, grow, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			for range 20 {
+				r.join("checkout", slp.ClassReader)
+			}
+			for i := range 120 {
+				r.advance(time.Second)
+				if tt.before != nil {
+					tt.before(r, i%20)
+				}
+			}
+			r.must(Apply{Plan: shortPlan(t, func(p *plan.Plan) { p.Stages[1].Bake = time.Hour }), Actor: "token:ann"})
+			for r.state().Stage < 1 || r.state().Sub != rollout.Baking {
+				r.advance(500 * time.Millisecond)
+			}
+			for i := 0; i < 60 && r.state().Sub == rollout.Baking; i++ {
+				tt.now(r, i%20)
+				r.advance(time.Second)
+			}
+			s := r.state()
+			if lost := s.Cause != nil && s.Cause.Verdict != nil && s.Cause.Verdict.Rule == judge.RuleLost; lost != tt.blamed {
+				t.Errorf("blamed %v, want %v: %s/%s, cause %+v", lost, tt.blamed, s.Phase, s.Sub, s.Cause)
+			}
+		})
 	}
 }
 

@@ -30,12 +30,12 @@ type BootNote struct {
 	Component      string `json:"component"`
 	Instances      int    `json:"instances"`        // that should be alive
 	Lapsed         int    `json:"lapsed,omitempty"` // lapsed, or were replaced, without Bye in this second
-	Fresh          int    `json:"fresh,omitempty"`  // new boots in this second
+	Fresh          int    `json:"fresh,omitempty"`  // new boots of known instances in this second: processes started again
 	SinceCommit    int64  `json:"sinceCommit"`      // seconds since the newest commit that moves the component; negative without one
 	ControllerAway bool   `json:"away,omitempty"`   // the controller itself was away: nothing of this second counts
 }
 
-// bootsWatch looks after one component: losses shortly after a commit trip at once; a rate of losses and new boots per
+// bootsWatch looks after one component: losses shortly after a commit trip at once; a rate of losses and restarts per
 // instance-second above twice that of the hour before the rollout trips by the evidence of stat.PastLogE.
 type bootsWatch struct {
 	Instances   int        `json:"instances"`
@@ -48,7 +48,7 @@ type bootsWatch struct {
 	At          int64      `json:"at"`
 }
 
-// bootsBin are instance-seconds and the losses and new boots in them.
+// bootsBin are instance-seconds and the losses and restarts in them.
 type bootsBin struct {
 	N uint64 `json:"n"`
 	Y uint64 `json:"y,omitempty"`
@@ -59,14 +59,7 @@ func (b *bootsBin) add(o bootsBin) { b.N, b.Y = b.N+o.N, b.Y+o.Y }
 // NoteBoot takes one second of one component. Before the first Enter it teaches what is usual; later it is judged. The losses of
 // one component are taken as independent of each other; where one cause takes many, the margin is all there is.
 func NoteBoot(s *State, n BootNote) {
-	if s.Components == nil {
-		s.Components = map[string]*bootsWatch{}
-	}
-	w := s.Components[n.Component]
-	if w == nil {
-		w = &bootsWatch{SinceCommit: -1}
-		s.Components[n.Component] = w
-	}
+	w := s.watchOf(n.Component)
 	if n.SinceCommit >= 0 && (w.SinceCommit < 0 || n.SinceCommit < w.SinceCommit) {
 		w.Lost, w.Tripped = 0, ""
 	}
@@ -82,6 +75,36 @@ func NoteBoot(s *State, n BootNote) {
 	}
 	w.Now.add(second)
 	w.trip(&n)
+}
+
+// PastNote is what one component's instances did before the rollout began.
+type PastNote struct {
+	Component string `json:"component"`
+	Seconds   uint64 `json:"seconds"`          // that instances were alive
+	Losses    uint64 `json:"losses,omitempty"` // lapses without Bye and boots of known instances
+}
+
+// NotePast teaches what is usual for a component. It changes nothing once a stage has been entered.
+func NotePast(s *State, n PastNote) {
+	if s.Stage >= 0 || n.Seconds == 0 {
+		return
+	}
+	w := s.watchOf(n.Component)
+	w.Past = append(w.Past, bootsBin{n.Seconds, n.Losses})
+	w.Open = pastBin // the next second begins a bin of its own
+}
+
+// watchOf returns the watch of a component, made when it is new.
+func (s *State) watchOf(component string) *bootsWatch {
+	if s.Components == nil {
+		s.Components = map[string]*bootsWatch{}
+	}
+	w := s.Components[component]
+	if w == nil {
+		w = &bootsWatch{SinceCommit: -1}
+		s.Components[component] = w
+	}
+	return w
 }
 
 // teach keeps the last hour.
@@ -137,7 +160,7 @@ func (s *State) lostVerdicts() []Verdict {
 		case logE >= watchLevel:
 			v.From, v.LogE, v.Level = s.Chain.From, logE, watchLevel
 			v.Exposed, v.NExposed, v.Effect = float64(w.Now.Y), uint64(w.Instances), float64(w.Now.Y)
-			v.Detail = fmt.Sprintf("%d losses and new boots since the rollout began, more than twice the rate of the hour before", w.Now.Y)
+			v.Detail = fmt.Sprintf("%d losses and restarts since the rollout began, more than twice the rate of the hour before", w.Now.Y)
 		default:
 			continue
 		}

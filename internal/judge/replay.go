@@ -13,6 +13,7 @@ type Event struct {
 	Enter    *Entered       `json:"enter,omitempty"`
 	Late     []LateCount    `json:"late,omitempty"`
 	Boot     *BootNote      `json:"boot,omitempty"`
+	Past     *PastNote      `json:"past,omitempty"`
 	Provider *ProviderFault `json:"provider,omitempty"`
 }
 
@@ -37,6 +38,9 @@ func (e Event) Apply(s *State) {
 	NoteLate(s, e.Late)
 	if e.Boot != nil {
 		NoteBoot(s, *e.Boot)
+	}
+	if e.Past != nil {
+		NotePast(s, *e.Past)
 	}
 	if e.Provider != nil {
 		Provider(s, e.Provider.Guardrail, e.Provider.Fault)

@@ -2,7 +2,7 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0-dev)
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
-MODULES  := . sdk
+MODULES  := . sdk sdk/openfeature
 
 .PHONY: help build web ui demo test test-race test-browser postgres pictures bench soak lint fmt clean check-go check-cc check-node
 
@@ -53,6 +53,7 @@ postgres:
 
 test: check-go check-cc lint postgres ## every test; the race detector is on wherever there are goroutines
 	cd sdk && $(GO) test -race -timeout 10m . ./evidence && $(GO) test -timeout 10m ./...
+	cd sdk/openfeature && $(GO) test -race -timeout 10m ./...
 	$(GO) test -timeout 15m $(PURE)
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
 	@if command -v python3 >/dev/null; then cd python && python3 -m unittest discover -s tests; else echo "python3 is missing: the Python vectors are not checked (apt-get install python3)"; exit 1; fi

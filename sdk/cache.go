@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -15,8 +16,13 @@ import (
 // maxCache bounds what is read back, bytes.
 const maxCache = 512 << 20
 
-// diskCache is the file that holds the last configuration and the floors.
-type diskCache struct{ dir, path string }
+// diskCache is the file that holds the last configuration and the floors. Several processes of one name may share it: what
+// one of them has made durable, and acknowledged, another one never takes back.
+type diskCache struct {
+	dir, path string
+	wrote     os.FileInfo // the file as this process left it
+	held      *slp.Cache  // what is in it
+}
 
 // openCache prepares the folder and tries to write in it.
 func openCache(cfg *Config) (*diskCache, error) {
@@ -53,7 +59,52 @@ func (d *diskCache) read() (*slp.Cache, error) {
 }
 
 // write makes the content durable: whole or not at all, also if the power fails.
-func (d *diskCache) write(k *slp.Cache) (err error) {
+func (d *diskCache) write(k *slp.Cache) error {
+	unlock, err := lockDir(d.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if d.foreign() {
+		if d.held, err = d.read(); err != nil {
+			d.held = nil // what cannot be understood is replaced
+		}
+	}
+	if d.held != nil {
+		k = mergeCaches(k, d.held)
+	}
+	if err := d.replace(k); err != nil {
+		return err
+	}
+	d.held = k
+	d.wrote, err = os.Stat(d.path)
+	return err
+}
+
+// foreign says whether another process has written since this one did.
+func (d *diskCache) foreign() bool {
+	now, err := os.Stat(d.path)
+	return err == nil && (d.wrote == nil || !os.SameFile(now, d.wrote) || !now.ModTime().Equal(d.wrote.ModTime()))
+}
+
+// mergeCaches returns the newer snapshot of the two, and the higher of all floors and heads.
+func mergeCaches(k, other *slp.Cache) *slp.Cache {
+	m := *k
+	m.Floors = maps.Clone(k.Floors)
+	if m.Floors == nil {
+		m.Floors = map[string]uint64{}
+	}
+	for scope, f := range other.Floors {
+		m.Floors[scope] = max(m.Floors[scope], f)
+	}
+	m.Seen = max(k.Seen, other.Seen)
+	if other.Snapshot != nil && (k.Snapshot == nil || other.Snapshot.Head.Rev > k.Snapshot.Head.Rev) {
+		m.Snapshot = other.Snapshot
+	}
+	return &m
+}
+
+func (d *diskCache) replace(k *slp.Cache) (err error) {
 	b, err := k.Encode()
 	if err != nil {
 		return err

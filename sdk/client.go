@@ -45,6 +45,9 @@ type Client struct {
 
 	started startup
 	loop    loop
+
+	fixed           bool         // made by Fixed: nothing runs
+	heardAt, lostAt atomic.Int64 // Mono: when the server was heard, and the watch stream lost, last
 }
 
 // message is an input for the loop; done is closed when its effects have been begun.
@@ -91,6 +94,8 @@ func newClient(ctx context.Context, cfg Config, h hooks) (*Client, error) {
 		cells:   cells{byID: map[string]*cell{}},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.heard()
+	c.lostAt.Store(int64(c.mono()))
 	c.evidence = newEvidenceBook(c)
 	c.current.Store(&snapshot{wire: &slp.Snapshot{}})
 	c.view.Store(&slp.View{})
@@ -206,6 +211,9 @@ func final(status int) bool {
 // last evidence is sent, and the server is told that this process has stopped. Flags go on answering with settled values.
 // Only the first call does something; the others wait for it. The error says what the server was not told.
 func (c *Client) Close(ctx context.Context) error {
+	if c.fixed {
+		return nil
+	}
 	c.closing.Do(func() { c.closed = c.close(ctx) })
 	return c.closed
 }

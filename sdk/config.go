@@ -55,6 +55,11 @@ type Config struct {
 	// back what it did for the candidate. Its return is the acknowledgement; an error is retried. It may be called again for
 	// the same scope, also after a restart, so it must be idempotent. ctx ends with Close. nil means nothing to do.
 	OnUnwind func(ctx context.Context, scope string) error
+	// Hook is told of every evaluation; nil costs nothing.
+	Hook Hook
+	// OnSwap is called when a configuration has come into force, before that is acknowledged: once it returns, no
+	// evaluation of the caller's own (see Client.Leased) may use an older one. It must be quick and must not call Close.
+	OnSwap func(s *slp.Snapshot)
 	// HTTPClient is used for all requests; its Timeout is ignored, because the watch stream has no end. nil means a client
 	// with the settings of http.DefaultTransport. An *http.Transport in it is cloned, so that the streams do not share
 	// connections.

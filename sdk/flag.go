@@ -94,12 +94,18 @@ func (f *Flag) Raw(ctx context.Context, def json.RawMessage) json.RawMessage {
 
 // Detail returns the whole answer: value, reason, rule, cohort, arm, revision.
 func (f *Flag) Detail(ctx context.Context) (r flag.Result) {
+	if f.client.cfg.Hook != nil {
+		return f.Evaluate(ctx).Result
+	}
 	f.eval(ctx, &r)
 	return r
 }
 
 // value returns the flag's value. Where nothing but the default can decide it was found when the snapshot was compiled.
 func (f *Flag) value(ctx context.Context) *flag.Variant {
+	if f.client.cfg.Hook != nil {
+		return f.Evaluate(ctx).Variant
+	}
 	q := f.client.requestOf(ctx)
 	var b *boundFlag
 	if q != nil {

@@ -136,6 +136,7 @@ func (c *Client) hello(h slp.Hello) {
 		c.post(slp.HelloFailed{Failure: failureOf(err)})
 		return
 	}
+	c.heard()
 	c.post(slp.HelloAnswered{Sent: sent, Answer: a})
 }
 
@@ -150,6 +151,7 @@ func (c *Client) renew(r slp.Renew) {
 		c.post(slp.RenewFailed{N: r.N, Failure: failureOf(err)})
 		return
 	}
+	c.heard()
 	c.post(slp.GrantReceived{Grant: g})
 }
 
@@ -309,6 +311,9 @@ func (c *Client) setSnapshot(wire *slp.Snapshot) {
 		f.(*Flag).resolve(ready.snap)
 		return true
 	})
+	if c.cfg.OnSwap != nil {
+		c.cfg.OnSwap(wire)
+	}
 	c.evidence.keep(ready.snap, *c.residents.Load())
 	for scope, meta := range wire.Scopes {
 		if was, ok := old.wire.Scopes[scope]; !ok || was.Rev != meta.Rev {

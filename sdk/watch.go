@@ -24,7 +24,7 @@ func (c *Client) watch(after time.Duration) {
 		return
 	}
 	err := c.readWatch()
-	c.counts.connected.Store(false)
+	c.setConnected(false)
 	if c.ctx.Err() != nil {
 		return
 	}
@@ -57,8 +57,8 @@ func (c *Client) readWatch() (err error) {
 	if resp.StatusCode != http.StatusOK {
 		return problem(resp)
 	}
-	c.counts.connected.Store(true)
-	err = readEvents(resp.Body, func() { quiet.Reset(c.quietTime()) }, func(e slp.Event) { c.post(slp.WatchEvent{Event: e}) })
+	c.setConnected(true)
+	err = readEvents(resp.Body, func() { c.heard(); quiet.Reset(c.quietTime()) }, func(e slp.Event) { c.post(slp.WatchEvent{Event: e}) })
 	return cmpCause(ctx, err)
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package sluiceof_test
+
+const raceEnabled = false

@@ -64,6 +64,7 @@ var house = map[string]room{
 	"internal/webui":           {},
 	"internal/client":          {},
 	"internal/app":             {may: slices.Concat([]string{"internal/control", "internal/lead"}, adapters, pureTypes)},
+	"internal/agent":           {may: []string{"sdk", "sdk/flag", "sdk/slp", "internal/ofrep"}},
 	"internal/demo":            {may: []string{"sdk", "sdk/flag", "internal/client", "internal/demo/flights"}},
 	"internal/demo/flights":    {pure: true, may: []string{"sdk/flag"}},
 	"internal/vtime":           {pure: true},

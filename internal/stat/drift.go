@@ -28,7 +28,7 @@ func (r Rule) alpha() float64 {
 	if r.Alpha <= 0 {
 		return 0.01
 	}
-	return r.Alpha
+	return min(r.Alpha, 1)
 }
 
 func (r Rule) effect() float64 {

@@ -1,6 +1,7 @@
 package stat
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -165,6 +166,9 @@ func Shift(control, treatment []float64, confidence float64) (RankInterval, erro
 	r := rankedOf(treatment, control)
 	if len(r.x) == 0 || len(r.y) == 0 {
 		return RankInterval{}, ErrNoData
+	}
+	if !(confidence > 0 && confidence < 1) {
+		return RankInterval{}, fmt.Errorf("confidence %v: it must be above 0 and below 1", confidence)
 	}
 	z := mathext.NormalQuantile((1 + confidence) / 2)
 	return RankInterval{Lo: r.root(z), Hi: r.root(-z), Estimate: r.root(0)}, nil

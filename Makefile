@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
 MODULES  := . sdk sdk/openfeature
 
-.PHONY: help build web ui demo test test-race test-browser postgres pictures bench soak lint fmt clean check-go check-cc check-node
+.PHONY: help build web ui demo test test-race test-browser test-clients proto proto-check postgres pictures bench soak lint fmt clean check-go check-cc check-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,29 @@ test: check-go check-cc lint postgres ## every test; the race detector is on whe
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(PURE))")
 	@if command -v python3 >/dev/null; then cd python && python3 -m unittest discover -s tests; else echo "python3 is missing: the Python vectors are not checked (apt-get install python3)"; exit 1; fi
 	@$(MAKE) -s test-browser
+	@$(MAKE) -s test-clients
+
+CLIENTS := test/clients/node_modules/.package-lock.json
+
+$(CLIENTS): test/clients/package-lock.json
+	cd test/clients && npm ci --no-fund --no-audit --silent
+	@touch $@
+
+test-clients: build ## other people's clients, unmodified, against the binary: OFREP, flagd; and flagd's evaluator as the oracle
+	@skip() { echo "SKIPPED: client tests, $$1"; test -z "$$CI"; exit; }; \
+	$(MAKE) -s check-node || skip "no Node 20.19"; \
+	set -e; $(MAKE) -s $(CLIENTS) proto-check; \
+	SLUICE_CLIENTS=1 $(GO) test -count=1 ./test/clients; \
+	cd test/clients && SLUICE_BIN=$(CURDIR)/bin/sluice node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
+
+proto: $(CLIENTS) ## generate the code of api/flagd
+	cd api/flagd && ../../test/clients/node_modules/.bin/buf generate
+
+proto-check: $(CLIENTS) # generated code must be fresh
+	@set -e; dir=$$(mktemp -d); trap "rm -rf $$dir" EXIT; cp -r api/flagd/. $$dir; cd $$dir; \
+	find . -name '*.pb.go' -delete; ln -s $(CURDIR)/go.mod $(CURDIR)/go.sum .; \
+	sed -i 's#go, run#go, run, -C, $(CURDIR)#' buf.gen.yaml; $(CURDIR)/test/clients/node_modules/.bin/buf generate; \
+	for f in $$(find . -name '*.pb.go'); do cmp $$f $(CURDIR)/api/flagd/$$f || { echo "run: make proto"; exit 1; }; done
 
 test-browser: build ## the demo seen through a real browser (Debian's Chromium, installed when absent and root)
 	@skip() { echo "SKIPPED: browser tests, $$1"; test -z "$$CI"; exit; }; have() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null; }; \
@@ -89,5 +112,5 @@ fmt: check-go ## format
 	gofmt -w $$(git ls-files '*.go')
 
 clean: ## remove what was built
-	rm -rf bin web/node_modules test/browser/node_modules
+	rm -rf bin web/node_modules test/browser/node_modules test/clients/node_modules
 	find internal/webui/dist -mindepth 1 ! -name .gitkeep -delete

@@ -41,17 +41,13 @@ func (c *Client) compileWhole(wire *slp.Snapshot) (*snapshot, error) {
 
 // bind adds compiled flags to the snapshot.
 func (c *Client) bind(s *snapshot, handles []*flag.Handle, cfg flag.Config) {
-	excepted := map[string]bool{}
-	for _, e := range cfg.Exceptions {
-		excepted[e.Flag] = true
-	}
 	slab := make([]boundFlag, len(handles))
 	for i, h := range handles {
 		b := &slab[i]
 		b.handle = h
 		if h.RolloutID != "" {
 			c.bindRollout(b, cfg, slp.Digest8(s.wire.Scopes[h.Scope].Digest))
-		} else if len(cfg.Flags[h.Key].Rules) == 0 && !h.Killed && !excepted[h.Key] {
+		} else if h.Static() {
 			b.settled = h.Eval(nil, false).Variant
 		}
 		s.bound[h.Key] = b

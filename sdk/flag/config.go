@@ -81,7 +81,7 @@ func (c *Config) parse(d *decoder, path string, raw json.RawMessage) {
 		d.add(path, CodeLimitSize, fmt.Sprintf("the object has %d bytes, more than %d", len(raw), maxObjectBytes))
 		return
 	}
-	if !isSlug(name) {
+	if !isSlug(name) && !((kind == KindFlag || kind == KindKill) && isKey(name)) {
 		d.add(path, CodeName, fmt.Sprintf("%s is not a name (%s)", short(name), slugForm))
 		return
 	}
@@ -137,13 +137,20 @@ func keep[T any](d *decoder, into map[string]T, path, name string, raw []byte, o
 const slugForm = "[a-z0-9][a-z0-9._-]{0,127}"
 
 // isSlug says whether s is a name: lower-case ASCII, so that no two names look alike and each is a file name everywhere.
-func isSlug(s string) bool {
+func isSlug(s string) bool { return isKey(s) && s == strings.ToLower(s) }
+
+// keyForm is what isKey accepts, for messages.
+const keyForm = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+// isKey says whether s may be a flag's key or a variant's name: a slug that may have capitals, because flags come from
+// systems whose keys do. Validate refuses two keys that differ in nothing else.
+func isKey(s string) bool {
 	if s == "" || len(s) > 128 {
 		return false
 	}
 	for i := range len(s) {
 		b := s[i]
-		if !(b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || i > 0 && (b == '.' || b == '_' || b == '-')) {
+		if !(b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || i > 0 && (b == '.' || b == '_' || b == '-')) {
 			return false
 		}
 	}

@@ -66,7 +66,8 @@ func TestParseObjectsRefuses(t *testing.T) {
 	}{
 		{"path without a name", objects("base/flag", small), []string{"base/flag " + CodePath}},
 		{"path without a scope", objects("/flag/f", small), []string{"/flag/f " + CodePath}},
-		{"name of a path", objects("base/flag/F", small), []string{"base/flag/F " + CodeName}},
+		{"name of a path", objects("base/segment/F", small), []string{"base/segment/F " + CodeName}},
+		{"key of a path", objects("base/flag/_f", small), []string{"base/flag/_f " + CodeName}},
 		{"slash in a name", objects("base/flag/a/b", small), []string{"base/flag/a/b " + CodeName}},
 		{"dots", objects("base/flag/..", small), []string{"base/flag/.. " + CodeName}},
 		{"name too long", objects("base/flag/"+strings.Repeat("a", 129), small), []string{"base/flag/" + strings.Repeat("a", 129) + " " + CodeName}},

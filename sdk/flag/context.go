@@ -22,6 +22,7 @@ type Context struct {
 	key     Attr
 	hash    uint64 // xxhash64 of the targeting key
 	attrs   []Attr
+	now     int64 // seconds since 1970; 0 when it was not said
 	bucket  uint8
 	invalid bool
 }
@@ -58,6 +59,10 @@ func tooLarge(targetingKey string, attrs []Attr) bool {
 	}
 	return size > MaxContextBytes
 }
+
+// At says what time it is, in seconds since 1970, to flags whose targeting asks (Snapshot.Timed). Until then such a flag
+// sees no time. It is called before the context is shared.
+func (c *Context) At(unixSeconds int64) { c.now = unixSeconds }
 
 // Valid says whether the context is within the limits.
 func (c *Context) Valid() bool { return !c.invalid }

@@ -29,8 +29,9 @@ const (
 	CodeFieldUnknown = "field.unknown"      // a field the format does not have
 	CodeFieldType    = "field.type"         // a field of another JSON type
 	CodePath         = "path.form"          // an object's path is not "<scope>/<kind>/<name>"
-	CodeName         = "name.charset"       // not a slug: [a-z0-9][a-z0-9._-]{0,127}
+	CodeName         = "name.charset"       // not a slug: [a-z0-9][a-z0-9._-]{0,127}; keys and variants of flags may have capitals
 	CodeNameMismatch = "name.mismatch"      // an object names something else than its path
+	CodeNameCase     = "name.case"          // two flags whose keys differ in nothing but case
 	CodeDuplicate    = "object.duplicate"   // one object in two scopes
 	CodeText         = "text.form"          // a text that is too long or has control characters
 
@@ -50,11 +51,12 @@ const (
 	CodeExpires     = "exception.expires" // not an RFC 3339 time
 	CodeMetrics     = "judge.metrics"     // metrics is not an object
 
-	CodeCondition = "cond.form"    // a condition without a field, or with several
-	CodeAttrName  = "attr.name"    // attribute name is empty, too long or not printable
-	CodeAttrOp    = "attr.op"      // unknown operator
-	CodeAttrValue = "attr.value"   // operand is missing, superfluous or of a type the operator does not compare
-	CodeSemver    = "semver.parse" // operand is not a semantic version (2.0.0)
+	CodeTargeting = "targeting.form" // JsonLogic that is malformed, or has an operator or a form that is not supported
+	CodeCondition = "cond.form"      // a condition without a field, or with several
+	CodeAttrName  = "attr.name"      // attribute name is empty, too long or not printable
+	CodeAttrOp    = "attr.op"        // unknown operator
+	CodeAttrValue = "attr.value"     // operand is missing, superfluous or of a type the operator does not compare
+	CodeSemver    = "semver.parse"   // operand is not a semantic version (2.0.0)
 
 	CodeContext     = "context.form" // an evaluation context is no object, or its targetingKey no string
 	CodeContextSize = "context.size" // an evaluation context beyond the limits of Context

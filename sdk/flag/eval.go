@@ -5,9 +5,11 @@ import "encoding/json"
 // Reasons of a Result, in order of precedence. OpenFeatureReason maps them to OpenFeature's.
 const (
 	ReasonKilled    = "KILLED"       // the kill switch decided: Off
+	ReasonDisabled  = "DISABLED"     // the flag is disabled: no value
 	ReasonExcluded  = "EXCLUDED"     // an exclusion keeps the unit on the stable variant; RuleName is its id
 	ReasonException = "EXCEPTION"    // an exception matched; RuleName is its id
 	ReasonRule      = "RULE"         // a rule matched; RuleName is its name
+	ReasonTargeting = "TARGETING"    // the targeting expression named the variant
 	ReasonRollout   = "ROLLOUT"      // the open rollout decided: stable or candidate
 	ReasonDefault   = "DEFAULT"      // nothing else decided
 	ReasonLapsed    = "LEASE_LAPSED" // the candidate was due, but there is no lease for it: stable
@@ -20,16 +22,17 @@ const (
 	ErrTargetingKeyMissing = "TARGETING_KEY_MISSING" // the rollout's unit is not in the context, or not a text
 	ErrInvalidContext      = "INVALID_CONTEXT"       // the context exceeds its limits
 	ErrTypeMismatch        = "TYPE_MISMATCH"
+	ErrGeneral             = "GENERAL" // the targeting has no result for this context, or one that names no variant
 )
 
 // OpenFeatureReason returns the reason in OpenFeature's words: DISABLED for a kill, TARGETING_MATCH for exclusions,
-// exceptions and rules, SPLIT for the rollout, STALE for a lapsed lease (the value is safe, but not the one that was
+// exceptions, rules and targeting, SPLIT for the rollout, STALE for a lapsed lease (the value is safe, but not the one that was
 // decided), DEFAULT and ERROR as they are; UNKNOWN for anything else.
 func OpenFeatureReason(reason string) string {
 	switch reason {
-	case ReasonKilled:
+	case ReasonKilled, ReasonDisabled:
 		return "DISABLED"
-	case ReasonExcluded, ReasonException, ReasonRule:
+	case ReasonExcluded, ReasonException, ReasonRule, ReasonTargeting:
 		return "TARGETING_MATCH"
 	case ReasonRollout:
 		return "SPLIT"
@@ -43,7 +46,7 @@ func OpenFeatureReason(reason string) string {
 
 // Result is the answer of one evaluation, with everything that evidence needs to count it.
 type Result struct {
-	Variant  *Variant // nil only when there is no such flag
+	Variant  *Variant // nil when there is no such flag, and where the caller's code has the default
 	Reason   string
 	RuleName string // rule or exception that decided
 	Cohort   string // cohort of the open rollout to which the unit belongs
@@ -65,7 +68,8 @@ type Result struct {
 // an exception, gets the stable variant. A rule that serves the candidate variant needs no lease: it was there before the
 // rollout and a rollback leaves it there.
 //
-// The first of these decides: kill switch, exclusion, exception (in order of id), rule (in order), rollout, default. The
+// The first of these decides: kill switch, exclusion, exception (in order of id), rule (in order), targeting, rollout,
+// default; a disabled flag has no value whatever the others say but the kill switch. The
 // unit is asked for only when the rollout decides. Eval allocates nothing, keeps nothing and is safe for concurrent use;
 // a nil ctx is an empty one.
 func (h *Handle) Eval(ctx *Context, leased bool) (r Result) {
@@ -73,9 +77,9 @@ func (h *Handle) Eval(ctx *Context, leased bool) (r Result) {
 	case h == nil:
 		r.Reason, r.ErrCode = ReasonError, ErrFlagNotFound
 	case ctx == nil:
-		decided, _ := h.decide(&Context{}, leased)
+		decided, _ := h.decide(&noContext, leased)
 		r = *decided
-	case ctx.invalid && !h.Killed:
+	case ctx.invalid && h.off == nil:
 		r = h.failure(ErrInvalidContext)
 	case h.plain:
 		r = h.fallback
@@ -88,6 +92,9 @@ func (h *Handle) Eval(ctx *Context, leased bool) (r Result) {
 	return r
 }
 
+// noContext stands for a nil one. Nothing writes to it.
+var noContext Context
+
 // EvalPinned is Eval for a request whose arm was decided at an earlier hop: if the rollout decides, the unit is on that
 // arm and is not bucketed again, so one request cannot see both arms. Kill switch, exclusions, exceptions and rules of
 // this snapshot still come first, and the candidate still needs a lease. ArmNone stands for "in no cohort". The unit need
@@ -97,7 +104,7 @@ func (h *Handle) EvalPinned(ctx *Context, arm Arm, leased bool) (r Result) {
 		return h.Eval(ctx, leased)
 	}
 	if ctx == nil {
-		ctx = &Context{}
+		ctx = &noContext
 	}
 	decided, bucket := h.first(ctx, leased), ctx.bucket
 	if decided == nil {
@@ -137,7 +144,7 @@ func (h *Handle) decide(ctx *Context, leased bool) (*Result, uint8) {
 
 // first returns what comes before the rollout, nil when that does not decide.
 func (h *Handle) first(ctx *Context, leased bool) *Result {
-	if h.Killed {
+	if h.off != nil {
 		return h.off
 	}
 	for i := range h.exclusions {
@@ -157,6 +164,9 @@ func (h *Handle) first(ctx *Context, leased bool) *Result {
 		if d := &h.rules[i]; d.match.match(ctx) {
 			return &d.result
 		}
+	}
+	if h.targeting != nil {
+		return h.targeting.decide(ctx)
 	}
 	return nil
 }

@@ -38,11 +38,17 @@ type Flag struct {
 	Key      string                     `json:"key"`
 	Type     Type                       `json:"type"`
 	Variants map[string]json.RawMessage `json:"variants"`
-	Default  string                     `json:"default"`       // variant served when nothing else decides
-	Off      string                     `json:"off,omitempty"` // variant served when killed; "" means Default
+	Default  string                     `json:"default"`            // variant served when nothing else decides; "" is the default in the caller's code
+	Off      string                     `json:"off,omitempty"`      // variant served when killed; "" means Default
+	Disabled bool                       `json:"disabled,omitempty"` // nothing is served: the caller's code decides (flagd's state DISABLED)
 	Rules    []Rule                     `json:"rules,omitempty"`
-	Rollout  *Rollout                   `json:"rollout,omitempty"` // the open rollout, if any
-	Meta     json.RawMessage            `json:"meta,omitempty"`    // owner, description: not part of the serving digest
+
+	// Targeting is flagd's: a JsonLogic expression that names a variant, or null where it does not decide. It is asked after
+	// the rules.
+	Targeting json.RawMessage `json:"targeting,omitempty"`
+
+	Rollout *Rollout        `json:"rollout,omitempty"` // the open rollout, if any
+	Meta    json.RawMessage `json:"meta,omitempty"`    // owner, description: not part of the serving digest
 }
 
 // Rule serves a variant to the units that match; the first matching rule decides.

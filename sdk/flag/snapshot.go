@@ -22,6 +22,7 @@ type Snapshot struct {
 	flags    map[string]*Handle
 	rollouts map[string]*Handle
 	handles  []*Handle // sorted by key
+	timed    bool
 }
 
 // Compile validates a configuration and compiles it. The error is that of Validate. cfg is not kept, but the bytes of
@@ -44,12 +45,16 @@ func Compile(cfg Config, o Options) (*Snapshot, error) {
 		if h.RolloutID != "" {
 			s.rollouts[h.RolloutID] = h
 		}
+		s.timed = s.timed || h.targeting != nil && h.targeting.timed
 	}
 	return s, nil
 }
 
 // Flag returns the handle of a flag, nil when there is none; a nil handle evaluates to ErrFlagNotFound.
 func (s *Snapshot) Flag(key string) *Handle { return s.flags[key] }
+
+// Timed says whether a flag's targeting asks for the time, so that contexts should know it (Context.At).
+func (s *Snapshot) Timed() bool { return s.timed }
 
 // Rollout returns the handle of the flag that has the open rollout id, nil when there is none.
 func (s *Snapshot) Rollout(id string) *Handle { return s.rollouts[id] }
@@ -70,10 +75,11 @@ type Handle struct {
 	plain      bool      // nothing but the default can decide
 	variants   []Variant // sorted by name
 	fallback   Result
-	off        *Result // nil unless killed
+	off        *Result // nil unless killed or disabled
 	exclusions []decision
 	exceptions []decision
 	rules      []decision
+	targeting  *targeting
 	rollout    *rollout
 }
 
@@ -162,12 +168,21 @@ func (c *compiler) flag(h *Handle, f Flag, o Options) error {
 			off.Variant = h.Variant(f.Off)
 		}
 		h.off = &off
+	} else if f.Disabled {
+		h.off = &Result{Reason: ReasonDisabled, Revision: h.Revision, Rollout: h.RolloutID, Scope: h.Scope}
 	}
 	c.decisions(h, f)
 	if f.Rollout != nil {
 		h.rollout = c.rollout(h, f.Rollout)
 	}
-	h.plain = !h.Killed && h.rollout == nil && len(h.exclusions)+len(h.exceptions)+len(h.rules) == 0
+	if len(f.Targeting) > 0 {
+		n, timed, err := compileLogic(f.Targeting)
+		if err != nil {
+			return err
+		}
+		h.targeting = newTargeting(h, n, timed)
+	}
+	h.plain = h.off == nil && h.rollout == nil && h.targeting == nil && len(h.exclusions)+len(h.exceptions)+len(h.rules) == 0
 	return nil
 }
 

@@ -53,7 +53,12 @@ func validate(cfg Config, dangling bool) *validator {
 		v.exclusion(id, cost)
 	}
 	rollouts := map[string]string{}
+	cases := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(cfg.Flags)) {
+		if other, ok := cases[strings.ToLower(key)]; ok {
+			v.add(cfg.path(KindFlag, key), CodeNameCase, fmt.Sprintf("flag %s differs in nothing but case", short(other)))
+		}
+		cases[strings.ToLower(key)] = key
 		v.flag(key, rollouts, cost[key])
 	}
 	for _, id := range slices.Sorted(maps.Keys(cfg.Judged)) {
@@ -61,7 +66,7 @@ func validate(cfg Config, dangling bool) *validator {
 	}
 	for _, key := range slices.Sorted(maps.Keys(cfg.Kills)) {
 		k := cfg.Kills[key]
-		v.named(cfg.path(KindKill, key), key, k.Flag)
+		v.keyed(cfg.path(KindKill, key), key, k.Flag)
 		v.text(cfg.path(KindKill, key)+": reason", k.Reason)
 	}
 	return v
@@ -77,6 +82,16 @@ func (v *validator) named(path, name, own string) {
 	}
 }
 
+// keyed is named for the key of a flag.
+func (v *validator) keyed(path, key, own string) {
+	if !isKey(key) {
+		v.add(path, CodeName, fmt.Sprintf("%s is not a key (%s)", short(key), keyForm))
+	}
+	if own != key {
+		v.add(path, CodeNameMismatch, fmt.Sprintf("the object calls itself %s", short(own)))
+	}
+}
+
 // text checks a text for people.
 func (v *validator) text(path, s string) {
 	if s != "" && !printable(s, 1<<10) {
@@ -87,9 +102,16 @@ func (v *validator) text(path, s string) {
 func (v *validator) flag(key string, rollouts map[string]string, cost int) {
 	f := v.cfg.Flags[key]
 	path := v.cfg.path(KindFlag, key)
-	v.named(path, key, f.Key)
+	v.keyed(path, key, f.Key)
 	v.variants(path, f)
-	v.variant(path+": default", f, f.Default)
+	if f.Default != "" {
+		v.variant(path+": default", f, f.Default)
+	}
+	if len(f.Targeting) > 0 {
+		if _, _, err := compileLogic(f.Targeting); err != nil {
+			v.targeting(path+": targeting", err)
+		}
+	}
 	if f.Off != "" {
 		v.variant(path+": off", f, f.Off)
 	}
@@ -115,6 +137,12 @@ func (v *validator) flag(key string, rollouts map[string]string, cost int) {
 	}
 }
 
+func (v *validator) targeting(path string, err error) {
+	for _, e := range Errors(err) {
+		v.add(path, e.Code, e.Text)
+	}
+}
+
 func (v *validator) variants(path string, f Flag) {
 	switch f.Type {
 	case Bool, String, Int, Float, Object:
@@ -131,8 +159,8 @@ func (v *validator) variants(path string, f Flag) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Variants)) {
 		at := path + ": variants[" + quote(name) + "]"
-		if !isSlug(name) {
-			v.add(at, CodeName, fmt.Sprintf("%s is not a name (%s)", short(name), slugForm))
+		if !isKey(name) {
+			v.add(at, CodeName, fmt.Sprintf("%s is not a name (%s)", short(name), keyForm))
 		}
 		if _, err := newVariant(name, f.Type, f.Variants[name]); err != nil {
 			v.add(at, CodeVariantType, err.Error())

@@ -190,7 +190,11 @@ const (
 func (a *App) serve() {
 	guard := http.NewCrossOriginProtection()
 	guard.AddInsecureBypassPattern("/ofrep/") // takes no cookies
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true) // gRPC
 	a.http = &http.Server{
+		Protocols:         &protocols,
 		Handler:           guard.Handler(a.foreign().Cross(http.HandlerFunc(a.answer))),
 		ConnContext:       markLocal,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,

@@ -16,6 +16,10 @@ import (
 var foreignRoutes = map[string]policy.Action{
 	"/ofrep/":        policy.Evaluate,
 	ofrep.StreamPath: "", // its address is the secret
+
+	ofrep.EvaluationV1: policy.Evaluate,
+	ofrep.EvaluationV2: policy.Evaluate,
+	ofrep.FlagdSync:    policy.Fleet, // hands out the rules themselves
 }
 
 // callerOf names who asks: the token, or the address of a caller without one.
@@ -73,12 +77,12 @@ func (l *leading) foreignClients(env string) []httpapi.ForeignClient {
 // delivery says honestly what is known of a client: nothing here is an acknowledgement.
 func delivery(c ofrep.Client, head uint64) (class, why string) {
 	switch {
-	case c.Class == ofrep.ClassSingle:
-		return "proven", "each evaluation is made by this server at the head"
+	case c.Class == ofrep.ClassSingle || c.Class == ofrep.ClassRPC:
+		return "proven", "each evaluation is made by this server at the head; a candidate is never kept"
 	case c.Class == ofrep.ClassBulk && c.Revision >= head:
 		return "proven", fmt.Sprintf("it fetched the head, revision %d", c.Revision)
 	case c.Class == ofrep.ClassBulk:
 		return "pending", fmt.Sprintf("it may serve revision %d until it fetches again; the head is %d", c.Revision, head)
 	}
-	return "unproven", fmt.Sprintf("revision %d was sent; the protocol has no acknowledgement", c.Revision)
+	return "unproven", fmt.Sprintf("revision %d was sent, without any candidate; the protocol has no acknowledgement", c.Revision)
 }

@@ -99,6 +99,7 @@ func (l *leading) routes() {
 	mux := http.NewServeMux()
 	l.push.Register(mux)
 	l.ofrep.Register(mux)
+	l.ofrep.RegisterFlagd(mux)
 	l.api = httpapi.New(mux, httpapi.Config{
 		Controller: l.ctl, Store: a.store, Prover: l, Tokens: l.tokens, Version: a.cfg.Version, DefaultEnv: a.cfg.Envs[0], Log: a.cfg.Log,
 		Clients: l.foreignClients,

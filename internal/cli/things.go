@@ -104,7 +104,7 @@ func pairs(m map[string]uint64) string {
 
 func flagCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "flag", Short: "Feature flags", Example: "  sluice flag get\n  sluice flag eval spend7d --unit account-17"}
-	cmd.AddCommand(flagGetCmd(g), flagEvalCmd(g), flagKillCmd(g, "kill", "Switch a flag off for everybody; no rollback revives it"), flagKillCmd(g, "revive", "Take a kill switch back"))
+	cmd.AddCommand(flagGetCmd(g), flagEvalCmd(g), flagImportCmd(g), flagExportCmd(g), flagKillCmd(g, "kill", "Switch a flag off for everybody; no rollback revives it"), flagKillCmd(g, "revive", "Take a kill switch back"))
 	return cmd
 }
 

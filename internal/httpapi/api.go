@@ -67,6 +67,7 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	a := &API{cfg: cfg, huma: humago.New(mux, hc)}
 	a.rollouts()
 	a.flags()
+	a.exchange()
 	a.people()
 	a.history()
 	a.stream = NewStream(cfg.Controller, cfg.Store)

@@ -16,6 +16,10 @@ const (
 	ClassSingle = "ofrep-single"
 	// ClassBulk keeps an answer until it fetches again; its next request or matching tag says what it has.
 	ClassBulk = "ofrep-bulk"
+	// ClassRPC asks for each evaluation over flagd's protocol, as ClassSingle; it may keep settled values until it is told.
+	ClassRPC = "flagd-rpc"
+	// ClassSync evaluates by itself what it was sent; its protocol has no acknowledgement, so nothing is proven of it.
+	ClassSync = "flagd-sync"
 )
 
 // Client is one foreign client: who asks, from where, in which way. It is known by what it sends, not by a lease.

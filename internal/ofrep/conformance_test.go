@@ -31,6 +31,8 @@ func TestSingle(t *testing.T) {
 		{"float", "ratio", `{"context":{}}`, 200, `{"key":"ratio","reason":"STATIC","variant":"b","value":1e-7,"metadata":{"revision":3}}`},
 		{"object", "shape", `{"context":{}}`, 200, `{"key":"shape","reason":"STATIC","variant":"a","value":{"a":"x","z":[1,null]},"metadata":{"revision":3}}`},
 		{"killed", "killed", `{"context":{}}`, 200, `{"key":"killed","reason":"DISABLED","variant":"off","value":false,"metadata":{"revision":3}}`},
+		{"the code's default", "mine", `{"context":{}}`, 200, `{"key":"mine","reason":"DEFAULT","metadata":{"revision":3}}`},
+		{"disabled", "asleep", `{"context":{}}`, 200, `{"key":"asleep","reason":"DISABLED","metadata":{"revision":3}}`},
 		{"split", "eta", `{"context":{"targetingKey":"u","any":[1,{"x":null}]}}`, 200, `{"key":"eta","reason":"SPLIT","variant":"v12","value":"twelve","metadata":{"revision":5,"rollout":"eta","cohort":"all","arm":"exposed"}}`},
 		{"no targeting key", "eta", `{"context":{}}`, 400, `{"key":"eta","errorCode":"TARGETING_KEY_MISSING","errorDetails":"the flag is being rolled out over a unit that the context does not have"}`},
 		{"empty targeting key", "eta", `{"context":{"targetingKey":""}}`, 400, `{"key":"eta","errorCode":"TARGETING_KEY_MISSING","errorDetails":"the flag is being rolled out over a unit that the context does not have"}`},
@@ -90,10 +92,12 @@ func TestBulk(t *testing.T) {
 	f.publish(7, "sha256:a", objects())
 	a := f.ask(t, all, `{"context":{"country":"FR"}}`)
 	const want = `{"flags":[` +
+		`{"key":"asleep","reason":"DISABLED"},` +
 		`{"key":"eta","errorCode":"TARGETING_KEY_MISSING","errorDetails":"the flag is being rolled out over a unit that the context does not have"},` +
 		`{"key":"greet","reason":"TARGETING_MATCH","variant":"ho","value":"ho","metadata":{"rule":"french"}},` +
 		`{"key":"killed","reason":"DISABLED","variant":"off","value":false},` +
 		`{"key":"limit","reason":"STATIC","variant":"low","value":-9007199254740991},` +
+		`{"key":"mine","reason":"DEFAULT"},` +
 		`{"key":"plain","reason":"STATIC","variant":"on","value":true},` +
 		`{"key":"ratio","reason":"STATIC","variant":"b","value":1e-7},` +
 		`{"key":"shape","reason":"STATIC","variant":"a","value":{"a":"x","z":[1,null]}}` +

@@ -10,7 +10,7 @@ import (
 // reasonOf returns OFREP's reason, one of STATIC, TARGETING_MATCH, SPLIT, DISABLED, DEFAULT and UNKNOWN. A candidate that
 // was due without a lease is UNKNOWN: the value is safe, but not the one that was decided.
 func reasonOf(h *flag.Handle, res flag.Result) string {
-	if res.Reason == flag.ReasonDefault && h.Static() {
+	if res.Reason == flag.ReasonDefault && h.Static() && res.Variant != nil {
 		return "STATIC"
 	}
 	if reason := flag.OpenFeatureReason(res.Reason); reason != "STALE" {

@@ -73,7 +73,7 @@ func (e *environment) publish(st State) bool {
 }
 
 func (e *environment) compile(st State) (*compiled, error) {
-	c, err := compile(st)
+	c, err := compile(e.name, st)
 	if err == nil {
 		e.last.Store(c)
 	}
@@ -114,6 +114,9 @@ func (s *state) etag(body []byte) string {
 		} else {
 			h.Write([]byte{0})
 		}
+	}
+	if s.config().snap.Timed() {
+		h.Write(strconv.AppendInt(nil, now(), 10)) // good for this second
 	}
 	h.Write(body)
 	var sum [sha256.Size]byte

@@ -18,7 +18,7 @@ const MaxBody = 1 << 20
 // Error codes of OFREP beside those of package flag.
 const (
 	codeParse   = "PARSE_ERROR"
-	codeGeneral = "GENERAL"
+	codeGeneral = flag.ErrGeneral
 )
 
 // request is what single and bulk evaluation have in common.
@@ -108,6 +108,7 @@ func (s *Server) single(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.clients.saw(ClassSingle, s.cfg.Env(r), s.cfg.Caller(r), r, q.state.Rev)
+	ctx.At(now())
 	h := q.conf.snap.Flag(key)
 	res := q.eval(h, ctx)
 	if status := statusOf(res); status != http.StatusOK {
@@ -172,6 +173,7 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.clients.saw(ClassBulk, s.cfg.Env(r), s.cfg.Caller(r), r, q.state.Rev)
+	ctx.At(now())
 	w.Header()["Content-Type"] = jsonType
 	_, _ = w.Write(s.appendBulk(q, ctx)) // the reader is gone: nothing to do
 }

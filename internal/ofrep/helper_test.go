@@ -19,6 +19,8 @@ func objects() map[string]json.RawMessage {
 		"base/flag/limit":     json.RawMessage(`{"key":"limit","type":"integer","variants":{"low":-9007199254740991,"high":7},"default":"low"}`),
 		"base/flag/ratio":     json.RawMessage(`{"key":"ratio","type":"float","variants":{"a":0.25,"b":1e-7},"default":"b"}`),
 		"base/flag/shape":     json.RawMessage(`{"key":"shape","type":"object","variants":{"a":{"z":[1,null],"a":"x"},"b":[]},"default":"a"}`),
+		"base/flag/mine":      json.RawMessage(`{"key":"mine","type":"boolean","variants":{"on":true},"default":""}`),
+		"base/flag/asleep":    json.RawMessage(`{"key":"asleep","type":"boolean","variants":{"on":true},"default":"on","disabled":true}`),
 		"base/flag/killed":    json.RawMessage(`{"key":"killed","type":"boolean","variants":{"on":true,"off":false},"default":"on","off":"off"}`),
 		"overlay/kill/killed": json.RawMessage(`{"flag":"killed"}`),
 		"eta/flag/eta": json.RawMessage(`{"key":"eta","type":"string","variants":{"v11":"eleven","v12":"twelve"},"default":"v11",

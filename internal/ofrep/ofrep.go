@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 
 	"sluice.dev/sdk/flag"
@@ -140,13 +141,16 @@ func (s *Server) known(name string) *environment {
 
 // compiled is a configuration ready to be evaluated.
 type compiled struct {
-	snap *flag.Snapshot
-	cfg  flag.Config
-	open []*flag.Handle // flags with an open rollout
+	snap    *flag.Snapshot
+	cfg     flag.Config
+	objects map[string]string      // "<kind>/<name>" -> JSON
+	open    []*flag.Handle         // flags with an open rollout
+	flagd   func() (string, error) // as flagd's JSON, encoded once
 }
 
-func compile(st State) (*compiled, error) {
-	cfg, err := flag.ParseObjects(st.Objects())
+func compile(env string, st State) (*compiled, error) {
+	objects := st.Objects()
+	cfg, err := flag.ParseObjects(objects)
 	if err != nil {
 		return nil, fmt.Errorf("parse revision %d: %w", st.Rev, err)
 	}
@@ -154,7 +158,15 @@ func compile(st State) (*compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile revision %d: %w", st.Rev, err)
 	}
-	c := &compiled{snap: snap, cfg: cfg}
+	c := &compiled{snap: snap, cfg: cfg, objects: make(map[string]string, len(objects))}
+	for path, raw := range objects {
+		_, name, _ := strings.Cut(path, "/")
+		c.objects[name] = string(raw)
+	}
+	c.flagd = sync.OnceValues(func() (string, error) {
+		b, err := cfg.Flagd(env)
+		return string(b), err
+	})
 	for _, h := range snap.Handles() {
 		if h.RolloutID != "" {
 			c.open = append(c.open, h)

@@ -123,6 +123,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/flags/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All flags as flagd's JSON */
+        get: operations["export-flags"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/flags/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create or replace flags from flagd's JSON, all or none */
+        post: operations["import-flags"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/flags/{key}": {
         parameters: {
             query?: never;
@@ -814,6 +848,19 @@ export interface components {
             expect?: components["schemas"]["Expectation"][] | null;
             falsifiedBy?: string;
             statement: string;
+        };
+        ImportOutputBody: {
+            flags: components["schemas"]["ImportRow"][] | null;
+            /**
+             * Format: int64
+             * @description of the environment afterwards
+             */
+            revision: number;
+        };
+        ImportRow: {
+            /** @enum {string} */
+            change: "created" | "replaced" | "unchanged";
+            key: string;
         };
         LaneBody: {
             dim: string;
@@ -1581,6 +1628,79 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FlagsOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "export-flags": {
+        parameters: {
+            query?: {
+                /** @description environment; the default one when absent */
+                env?: string;
+                /** @description revision; the head when absent */
+                at?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "import-flags": {
+        parameters: {
+            query?: {
+                /** @description environment; the default one when absent */
+                env?: string;
+                /** @description only say what would change */
+                dryRun?: boolean;
+                reason?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportOutputBody"];
                 };
             };
             /** @description Error */

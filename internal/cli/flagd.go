@@ -14,7 +14,7 @@ import (
 func flagExportCmd(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "export", Short: "Write all flags as flagd's JSON", Args: cobra.NoArgs,
-		Example: "  sluice flag export > flags.json\n  sluice flag export --env staging",
+		Example: "  sluice flag export\n  sluice flag export --env staging",
 		Long: "Write all flags of an environment as flagd's JSON, for flagd and its in-process providers. Rules, exceptions and segments become\n" +
 			"targeting. A flag with an open rollout shows its stable variant: whoever reads a file holds no lease.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,7 +36,7 @@ func flagImportCmd(g *globals) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Create or replace flags from flagd's JSON, all or none", Args: cobra.ExactArgs(1),
-		Example: "  sluice flag import flags.json --dry-run\n  sluice flag import - < flags.json",
+		Example: "  sluice flag import flags.json --dry-run\n  sluice flag import flags.json --reason \"from flagd\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			raw, err := readInput(cmd.InOrStdin(), args[0])
 			if err != nil {

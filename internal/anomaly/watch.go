@@ -37,8 +37,9 @@ var margins = []struct {
 }
 
 const (
-	warm      = 30 // values of an aspect before it can be unusual
-	farthest  = 5  // ranges beyond which all is the same
+	warm      = 30  // values of an aspect before it can be unusual
+	youth     = 100 // values after which the margin is twice its share: among the first n, the next is a new extreme by chance 2 times in n
+	farthest  = 5   // ranges beyond which all is the same
 	shortMean = 12
 	longMean  = 48
 	days      = 7
@@ -85,9 +86,9 @@ func (w *Watch) Step(at time.Time, x float64) Finding {
 	var most Finding
 	for i, v := range w.aspects(at, x) {
 		m := margins[i]
-		known := w.past[i].N >= warm
-		beyond := min(w.past[i].Step(v), farthest) / m.margin
-		if known && beyond > most.Score {
+		n := w.past[i].N
+		beyond := min(w.past[i].Step(v), farthest) / (m.margin * (1 + youth/float64(n)))
+		if n >= warm && beyond > most.Score {
 			most = Finding{beyond, m.aspect}
 		}
 	}

@@ -71,8 +71,9 @@ var house = map[string]room{
 	"internal/demo/flights":    {pure: true, may: []string{"sdk/flag"}},
 	"internal/vtime":           {pure: true},
 	"internal/sim":             {may: slices.Concat([]string{"internal/store", "internal/report", "internal/demo/flights", "internal/vtime"}, pureTypes)},
+	"internal/dst":             {may: append([]string{"internal/control", "internal/store", "internal/vtime"}, pureTypes...)},
 	"internal/cli": {may: slices.Concat([]string{"internal/app", "internal/client", "internal/agent", "internal/gateway",
-		"internal/demo", "internal/sim", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
+		"internal/demo", "internal/sim", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
 	"tools/flightsdata": {may: []string{"internal/demo/flights"}},
 }
 

@@ -39,11 +39,12 @@ func Replay(ctx context.Context, s store.Store, name string) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, fmt.Errorf("replay rollout %s: %w", name, err)
 	}
-	reports, state := judgeAgain(run.Plan, rows)
-	out := Replayed{Rollout: name, Seconds: len(rows), State: state.Digest(), Differs: []uint64{}}
-	if out.Stored, err = storedDigest(run.Checkpoint, rows); err != nil {
-		return out, err
+	stored, late, err := storedJudge(run.Checkpoint, rows)
+	if err != nil {
+		return Replayed{}, fmt.Errorf("replay rollout %s: %w", name, err)
 	}
+	reports, state := judgeAgain(run.Plan, rows, late)
+	out := Replayed{Rollout: name, Seconds: len(rows), State: state.Digest(), Stored: stored, Differs: []uint64{}}
 	bySecond := make(map[int64]judge.Report, len(rows))
 	for i, row := range rows {
 		bySecond[row.At] = reports[i]
@@ -51,22 +52,24 @@ func Replay(ctx context.Context, s store.Store, name string) (Replayed, error) {
 	return out, compareRecords(ctx, s, &out, bySecond)
 }
 
-func judgeAgain(p *plan.Plan, rows []engine.Evidence) ([]judge.Report, *judge.State) {
+// judgeAgain judges the rows; late comes after them.
+func judgeAgain(p *plan.Plan, rows []engine.Evidence, late []judge.Event) ([]judge.Report, *judge.State) {
 	secs := make([]evidence.Second, len(rows))
 	var events []judge.Event
 	for i, row := range rows {
 		secs[i], events = row.Second, append(events, row.Events...)
 	}
-	return judge.Replay(p.Judge, p.Metrics, secs, events)
+	return judge.Replay(p.Judge, p.Metrics, secs, append(events, late...))
 }
 
-// storedDigest is the digest of the checkpoint's judge if the checkpoint is of the last stored second.
-func storedDigest(checkpoint []byte, rows []engine.Evidence) (string, error) {
-	second, state, err := engine.CheckpointJudge(checkpoint)
+// storedJudge is the digest of the checkpoint's judge, with what it had heard after its second, if the checkpoint is of the
+// last stored second.
+func storedJudge(checkpoint []byte, rows []engine.Evidence) (digest string, late []judge.Event, err error) {
+	second, state, late, err := engine.CheckpointJudge(checkpoint)
 	if err != nil || len(rows) == 0 || second != rows[len(rows)-1].At {
-		return "", err
+		return "", nil, err
 	}
-	return state.Digest(), nil
+	return state.Digest(), late, nil
 }
 
 func compareRecords(ctx context.Context, s store.Store, out *Replayed, bySecond map[int64]judge.Report) error {

@@ -155,12 +155,37 @@ func refusal(code, fix, text string, args ...any) *Refusal {
 // Step applies one event at the time now. Time never runs backwards: an earlier now counts as the latest one seen.
 func (e *Engine) Step(now time.Time, ev Event) Output {
 	if now = now.UTC(); now.After(e.now) {
+		e.missed(e.now, now)
 		e.now = now
 	}
 	var o Output
 	o.Err = ev.apply(e, &o)
 	o.Wake = e.wake()
 	return o
+}
+
+// away is how long no step may happen before the controller counts as having been away: half of the shortest lease. It is given
+// several steps a second.
+const away = time.Second
+
+// missed keeps the controller's own absence, a process that was stopped or a disk that hung, from being taken for the
+// members': time in which nobody listened is no silence, and its seconds are a gap in the evidence.
+func (e *Engine) missed(from, to time.Time) {
+	if to.Sub(from) <= away {
+		return
+	}
+	for _, env := range e.envs {
+		for _, m := range env.fleet.Members {
+			if !m.Renewed.IsZero() {
+				m.Renewed = m.Renewed.Add(to.Sub(from))
+			}
+		}
+	}
+	for _, r := range e.runs {
+		if r.state.Revision != 0 && !r.state.Phase.Terminal() {
+			r.intake.Gap(from.Unix(), to.Unix())
+		}
+	}
 }
 
 // Event is one message to the engine's inbox.

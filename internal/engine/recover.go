@@ -138,13 +138,13 @@ func CheckpointState(body []byte) (rollout.State, error) {
 // Epoch is the leadership's fencing number.
 func (e *Engine) Epoch() uint64 { return e.epoch }
 
-// CheckpointJudge returns the judge's state in a stored checkpoint, with what had reached it beside evidence and the last
-// second it had judged.
-func CheckpointJudge(body []byte) (second int64, state *judge.State, err error) {
+// CheckpointJudge returns the judge's state in a stored checkpoint and the last second it had judged. late is what had
+// reached it beside evidence after that second: the state has it, no stored second does yet.
+func CheckpointJudge(body []byte) (second int64, state *judge.State, late []judge.Event, err error) {
 	s, err := unseal(body)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	state, err = judge.UnmarshalState(s.Judge)
-	return s.Second, state, err
+	return s.Second, state, s.Events, err
 }

@@ -107,6 +107,12 @@ func (f *Fleet) forgotten(m *Member, r Revoke) bool {
 	return f.Started.Add(r.Y + m.w(r)).Before(r.At) // no lease from this leadership, and any earlier one has ended
 }
 
+// silent: it has not been heard of for so long, or never by this leadership, or it has left. A store that came back to its
+// renewals has something to take back, however long ago its lease ended.
+func (m *Member) silent(d time.Duration, now time.Time) bool {
+	return !m.Bye.IsZero() || m.Renewed.IsZero() || now.Sub(m.Renewed) >= d
+}
+
 func (m *Member) w(r Revoke) time.Duration { return max(m.W, r.Drain) }
 
 // line takes the earliest of what proves the boot, so that a proof once given does not change when more arrives.
@@ -150,7 +156,7 @@ func later(a, b time.Time) time.Time {
 func (f *Fleet) Unwound(r Revoke, class string, now time.Time) Proof {
 	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true, At: r.At.UTC()}
 	for _, m := range f.Sorted() {
-		if m.Class != class || m.Joined.After(r.At) || f.forgotten(m, r) {
+		if m.Class != class || m.Joined.After(r.At) || f.forgotten(m, r) && m.silent(r.Y, now) {
 			continue
 		}
 		l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
@@ -160,7 +166,7 @@ func (f *Fleet) Unwound(r Revoke, class string, now time.Time) Proof {
 			l.How, l.Rev, l.At = ByAck, drained.Rev, drained.At
 		case !m.Bye.IsZero():
 			l.How, l.At = ByBye, m.Bye
-		case m.Renewed.IsZero() || now.Sub(m.Renewed) >= r.Y:
+		case m.silent(r.Y, now):
 			l = l.by(ByLapse, m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r)), now)
 		}
 		p.Lines = append(p.Lines, l)

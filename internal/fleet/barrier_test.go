@@ -246,3 +246,20 @@ func TestUnwound(t *testing.T) {
 		t.Error("a class without members has nothing to unwind")
 	}
 }
+
+// TestStoreThatCameBackIsWaitedFor: its lease ended long before the revoke, but it renews: what it has to take back is still
+// there. Found by the simulation.
+func TestStoreThatCameBackIsWaitedFor(t *testing.T) {
+	began := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+	f := New(began)
+	m := f.Join(slp.Hello{Instance: "online-1", Boot: "b", Component: "online", Class: slp.ClassStore, WMs: 300}, began)
+	revoke := Revoke{Scope: "r", Floor: 7, Y: Y(2 * time.Second), At: began.Add(time.Minute)}
+	m.Renewed = revoke.At.Add(-time.Second)
+	if p := f.Unwound(revoke, slp.ClassStore, revoke.At); p.Complete || len(p.Lines) != 1 {
+		t.Errorf("a store that renews and has not drained: %+v", p)
+	}
+	m.Acknowledge(slp.Ack{Scope: "r", Rev: 7, Stage: slp.StageDrained}, revoke.At)
+	if p := f.Unwound(revoke, slp.ClassStore, revoke.At); !p.Complete {
+		t.Errorf("it has drained: %+v", p)
+	}
+}

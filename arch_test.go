@@ -42,6 +42,7 @@ var house = map[string]room{
 	"internal/stat":            {pure: true, may: []string{"sdk/evidence"}},
 	"internal/anomaly":         {pure: true, may: []string{"internal/stat"}},
 	"internal/judge":           {pure: true, may: []string{"internal/stat", "sdk/evidence", "sdk/flag"}},
+	"internal/bench":           {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/evidence"}},
 	"internal/plan":            {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/flag", "sdk/evidence"}},
 	"internal/profile":         {pure: true, may: []string{"internal/stat"}},
 	"internal/table":           {may: []string{"internal/profile"}},
@@ -73,7 +74,7 @@ var house = map[string]room{
 	"internal/sim":             {may: slices.Concat([]string{"internal/store", "internal/report", "internal/demo/flights", "internal/vtime"}, pureTypes)},
 	"internal/dst":             {may: append([]string{"internal/control", "internal/store", "internal/vtime"}, pureTypes...)},
 	"internal/cli": {may: slices.Concat([]string{"internal/app", "internal/client", "internal/agent", "internal/gateway",
-		"internal/demo", "internal/sim", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
+		"internal/demo", "internal/sim", "internal/bench", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
 	"tools/flightsdata": {may: []string{"internal/demo/flights"}},
 }
 

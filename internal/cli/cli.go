@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -251,15 +252,22 @@ func globalFlags(root *cobra.Command, g *globals) {
 	f.BoolVar(&g.noColor, "no-color", false, "the same as --color=never")
 	f.BoolVar(&g.ascii, "ascii", false, "print nothing but ASCII")
 	f.BoolVarP(&g.quiet, "quiet", "q", false, "no hints, only results and errors")
-	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		g.names = args
-		if g.output != "table" && g.output != "json" {
+		if forms := outputsOf(cmd); !slices.Contains(forms, g.output) {
 			asked := g.output
 			g.output = "table"
-			return exit(exitUsage, "error: --output %q: want table or json", asked)
+			return exit(exitUsage, "error: --output %q: want %s", asked, strings.Join(forms, " or "))
 		}
 		return g.look()
 	}
+}
+
+// moreOutputs is the annotation that names the forms a command has beside table and JSON, with spaces between.
+const moreOutputs = "outputs"
+
+func outputsOf(cmd *cobra.Command) []string {
+	return append([]string{"table", "json"}, strings.Fields(cmd.Annotations[moreOutputs])...)
 }
 
 // look decides how both outputs look.

@@ -85,6 +85,19 @@ func (s *State) examine(cfg Config, sec evidence.Second) {
 	s.Alarm = now
 }
 
+// Evidence returns the log of the rollout's evidence over all always-valid lanes, and the lowest with the additive share of any
+// one unit bucket left out: both have to reach ln(1/alpha) before Step examines an alarm. Below least the second is not computed
+// and equals the first.
+func Evidence(cfg Config, s *State, least float64) (logE, without float64) {
+	all := s.contenders(cfg)
+	logE = mixOf(all)
+	if logE < least {
+		return logE, logE
+	}
+	_, without = mixWithout(all)
+	return logE, without
+}
+
 func (s *State) contenders(cfg Config) []contender {
 	var out []contender
 	for i, r := range s.Rails {

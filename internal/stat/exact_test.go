@@ -1,8 +1,10 @@
 package stat
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sluice.dev/sdk/evidence"
@@ -304,14 +306,14 @@ func TestTiltAgreesWithItsDefinition(t *testing.T) {
 		sd := math.Sqrt(squares/n - mean*mean)
 		z := func(bin int32) float64 {
 			if bin == evidence.ZeroBin {
-				return -3
+				return -4
 			}
 			// Ties go up to the next quarter only above the edge, as the cuts have it.
 			q := math.Ceil((float64(bin)-mean)/sd*4+0.5) - 1
 			if (float64(bin)-mean)/sd*4+0.5 == math.Floor((float64(bin)-mean)/sd*4+0.5) {
 				q++
 			}
-			return math.Min(math.Max(q, -12), 12) / 4
+			return math.Min(math.Max(q, -16), 16) / 4
 		}
 		for _, sign := range []float64{1, -1} {
 			var b tilts
@@ -321,8 +323,14 @@ func TestTiltAgreesWithItsDefinition(t *testing.T) {
 			s.count(hC, 0, 0, Up, &base)
 			got := make([]float64, tiltBets)
 			b.add(&exposed, &base, got)
-			for i, l := range zLambdas {
-				near(t, "z bet", got[i], twinTilt(sign*l, z, shares, hT, hC, w), 1e-9)
+			for i, b := range bends {
+				h := func(bin int32) float64 {
+					if b.knee {
+						return max(sign*z(bin)-2, 0)
+					}
+					return sign * z(bin)
+				}
+				near(t, "bend", got[i], twinTilt(b.lambda, h, shares, hT, hC, w), 1e-9)
 			}
 			for q, p := range stepQuantiles {
 				at, _ := past.QuantileBin(p)
@@ -426,4 +434,65 @@ func mustLane(t testing.TB, cfg LaneConfig) *Lane {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// TestOrderLimit: where the ratio of the laws rises it is ShapeLimit; elsewhere it is less, no non-decreasing bet has more, and its
+// own bets reach it.
+func TestOrderLimit(t *testing.T) {
+	rng := rand.New(rand.NewPCG(61, 62))
+	law := func(n int) []float64 {
+		p, sum := make([]float64, n), 0.0
+		for i := range p {
+			p[i] = rng.ExpFloat64()
+			sum += p[i]
+		}
+		for i := range p {
+			p[i] /= sum
+		}
+		return p
+	}
+	info := func(w float64, pT, pC, bet []float64) (sum float64) {
+		z := 0.0
+		for i := range bet {
+			z += pC[i] * bet[i]
+		}
+		for i := range bet {
+			mix := w*bet[i]/z + 1 - w
+			sum += w*pT[i]*math.Log(bet[i]/z/mix) - (1-w)*pC[i]*math.Log(mix)
+		}
+		return sum
+	}
+	for range 200 {
+		n, w := 2+rng.IntN(8), 0.05+0.9*rng.Float64()
+		pT, pC := law(n), law(n)
+		got, bets := OrderLimit(w, pT, pC)
+		if full := ShapeLimit(w, pT, pC); got > full+1e-12 || got < -1e-12 {
+			t.Fatalf("limit %g against the order, %g against equality", got, full)
+		}
+		var reached float64
+		for i, b := range bets {
+			reached += w*pT[i]*math.Log(b[0]) + (1-w)*pC[i]*math.Log(b[1])
+			if i > 0 && (b[0] < bets[i-1][0]-1e-12 || b[1] > bets[i-1][1]+1e-12) {
+				t.Fatalf("bets fall: %v", bets)
+			}
+			if e := w*b[0] + (1-w)*b[1]; math.Abs(e-1) > 1e-12 {
+				t.Fatalf("a common law has expectation %g", e)
+			}
+		}
+		near(t, "reached", reached, got, 1e-12)
+		for range 50 {
+			bet, level := make([]float64, n), 0.0
+			for i := range bet {
+				level += rng.ExpFloat64() * rng.ExpFloat64()
+				bet[i] = level
+			}
+			if x := info(w, pT, pC, bet); x > got+1e-9 {
+				t.Fatalf("the bet %v has %g, more than the limit %g", bet, x, got)
+			}
+		}
+		slices.SortFunc(pT, func(a, b float64) int { return cmp.Compare(a, b) })
+		slices.SortFunc(pC, func(a, b float64) int { return cmp.Compare(b, a) })
+		got, _ = OrderLimit(w, pT, pC)
+		near(t, "rising ratio", got, ShapeLimit(w, pT, pC), 1e-12)
+	}
 }

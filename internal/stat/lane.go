@@ -22,14 +22,14 @@ const (
 // Limits of a LaneConfig.
 const (
 	maxGrid     = 64
-	warmUp      = 500 // baseline values before the engines for values bet, unless a prior is given
+	warmUp      = 300 // baseline values before the engines for values bet, unless a prior is given
 	phiEvery    = 5   // seconds between two estimates of the over-dispersion
 	defaultStep = 3600
 )
 
 // Prior is what is believed of the baseline before the first block: for rates Weight requests at Rate (zero: 200 at 0.01);
 // for values the shares of Hist, which weigh as much as Weight values (zero: 100). Without Hist an engine for values first
-// waits for 500 values of the baseline.
+// waits for 300 values of the baseline.
 type Prior struct {
 	Rate   float64        `json:"rate,omitempty"`
 	Weight float64        `json:"weight,omitempty"`

@@ -487,8 +487,8 @@ func (p *Part) summed() bool {
 // score is the log-value in quarters of a deviation, clipped at 3 deviations.
 func (l *Lane) score(bin int32) int64 {
 	if bin == evidence.ZeroBin {
-		return -zQuarters
+		return -scoreQuarters
 	}
 	z := math.Round(float64(4*(float64(bin)-l.st.ScoreRef[0])) / l.st.ScoreRef[1])
-	return int64(min(max(z, -zQuarters), zQuarters))
+	return int64(min(max(z, -scoreQuarters), scoreQuarters))
 }

@@ -27,6 +27,9 @@ func (s *spread) add(k uint8, n uint64, y int64, q uint64) {
 // phiShrink takes off the noise of an estimate from 64 buckets: one and a quarter of its standard deviation, sqrt(2/63).
 const phiShrink = 1 + 1.28*0.17817416127494959
 
+// scoreQuarters clips the scores of values at 3 deviations.
+const scoreQuarters = 12
+
 // phiMinBad is how many bad observations (phiMinValues values) an arm needs before its spread says anything.
 const (
 	phiMinBad    = 16

@@ -180,7 +180,7 @@ func (l *Lane) seesShape(shift int32, level float64) bool {
 	bets.prepare(past, sign, w)
 	for bet := range tiltBets {
 		info := bets.information(bet, n, w, &exposed, &base, float64(h.Count()))
-		if info.sees(level, l.st.Phi, ln(float64(tiltBets))+l.startCost()) {
+		if info.sees(level, l.st.Phi, l.startCost()-ln(l.weights[bet])) {
 			return true
 		}
 	}

@@ -16,21 +16,44 @@ import (
 // stochastically smaller only lowers u. A margin is put on by moving the baseline's bins up. Values without a bin (requests
 // that never ended) count in the highest one.
 //
-// t = exp(lambda h)/Z with h from: the log-value in standard deviations of the past baseline, clipped at 3 and rounded to
-// quarters, and the steps 1{above the past baseline's p50, p75, p90, p95, p99}; Z makes it a density against the past
-// baseline, which matters for speed, not for validity.
+// t = exp(lambda h)/Z; Z makes it a density against the past baseline, which matters for speed, not for validity. h is the log-value
+// in standard deviations of the past baseline, clipped at 4 and rounded to quarters, which meets whatever moves as a whole; or what
+// it has above 2 deviations, which meets tails and harm to few requests; or a step 1{above the past baseline's p50, p75, p90, p95,
+// p99}, for laws that are nothing like a lognormal. Small lambdas have the most weight: large harm is found within seconds anyway.
 var (
-	zLambdas      = [...]float64{0.1, 0.2, 0.4, 0.8, 1.6}
-	stepLambdas   = [...]float64{0.2, 0.4, 0.8, 1.6, 2.4}
+	bends = [...]bend{
+		{lambda: 0.05, weight: 0.15}, {lambda: 0.1, weight: 0.19}, {lambda: 0.2, weight: 0.12}, {lambda: 0.4, weight: 0.07},
+		{lambda: 0.8, weight: 0.04}, {lambda: 1.6, weight: 0.01},
+		{lambda: 0.2, knee: true, weight: 0.08}, {lambda: 0.4, knee: true, weight: 0.10}, {lambda: 0.8, knee: true, weight: 0.08},
+		{lambda: 1.6, knee: true, weight: 0.02},
+	}
+	stepLambdas   = [...]float64{0.4, 1.6}
 	stepQuantiles = [...]float64{0.50, 0.75, 0.90, 0.95, 0.99}
 )
 
+// bend is a bet whose h depends on deviations.
+type bend struct {
+	lambda float64
+	knee   bool // only what lies above 2 deviations
+	weight float64
+}
+
+// exponent is lambda h at a number of quarters of a deviation.
+func (b *bend) exponent(quarters int) float64 {
+	if b.knee {
+		quarters = max(quarters-kneeQuarters, 0)
+	}
+	return float64(b.lambda * float64(quarters) / 4)
+}
+
 const (
-	zQuarters = 12            // h is clipped at 3 deviations
-	zBets     = len(zLambdas) // per sign
-	stepBets  = len(stepQuantiles) * len(stepLambdas)
-	tiltBets  = zBets + stepBets                     // per sign
-	maxParts  = 2*zQuarters + len(stepQuantiles) + 1 // ranges of bins within which every bet is constant
+	zQuarters    = 16 // h is clipped at 4 deviations
+	kneeQuarters = 8
+	stepWeight   = 0.014
+	zBets        = len(bends) // per sign
+	stepBets     = len(stepQuantiles) * len(stepLambdas)
+	tiltBets     = zBets + stepBets                     // per sign
+	maxParts     = 2*zQuarters + len(stepQuantiles) + 1 // ranges of bins within which every bet is constant
 )
 
 // Side says which way of a value is harm.
@@ -231,21 +254,27 @@ func offsetOf(side Side, better bool, sign float64) (int, bool) {
 }
 
 func tiltWeights(side Side) []float64 {
-	w := make([]float64, tiltBets)
-	if side == Both {
-		w = make([]float64, 2*tiltBets)
+	w := make([]float64, 0, 2*tiltBets)
+	for i := range bends {
+		w = append(w, bends[i].weight)
+	}
+	for range stepBets {
+		w = append(w, stepWeight)
+	}
+	if side != Both {
+		return w
 	}
 	for i := range w {
-		w[i] = 1 / float64(len(w))
+		w[i] /= 2
 	}
-	return w
+	return append(w, w...)
 }
 
-// tiltTable holds e^(lambda*quarters/4) for every lambda and quarters from -zQuarters to zQuarters.
+// tiltTable holds e^(lambda h) for every bend and quarters from -zQuarters to zQuarters.
 var tiltTable = func() (t [zBets][2*zQuarters + 1]float64) {
-	for i, l := range zLambdas {
+	for i := range bends {
 		for q := range t[i] {
-			t[i][q] = exp(float64(l*float64(q-zQuarters)) / 4)
+			t[i][q] = exp(bends[i].exponent(q - zQuarters))
 		}
 	}
 	return t
@@ -262,8 +291,8 @@ var stepFactor = func() (t [len(stepLambdas)]float64) {
 // prepare computes the terms of all bets of a sign for an exposed share w.
 func (t *tilts) prepare(s *shape, sign, w float64) {
 	t.shape, t.sign = s, sign
-	for i := range zLambdas {
-		t.prepareZ(i, i, w)
+	for i := range bends {
+		t.prepareZ(i, w)
 	}
 	for q := range stepQuantiles {
 		for i := range stepLambdas {
@@ -272,17 +301,17 @@ func (t *tilts) prepare(s *shape, sign, w float64) {
 	}
 }
 
-func (t *tilts) prepareZ(bet, lambda int, w float64) {
+func (t *tilts) prepareZ(bet int, w float64) {
 	s := t.shape
 	sign := t.sign
-	factor := func(part int) float64 { return tiltTable[lambda][int(sign)*int(s.h[part])+zQuarters] }
+	factor := func(part int) float64 { return tiltTable[bet][int(sign)*int(s.h[part])+zQuarters] }
 	z := 0.0
 	for part := range s.parts {
 		z += float64(s.mass[part] * factor(part))
 	}
 	lnZ := ln(z)
 	for part := range s.parts {
-		t.lnT[bet][part] = float64(sign*zLambdas[lambda]*float64(s.h[part])/4) - lnZ
+		t.lnT[bet][part] = bends[bet].exponent(int(sign)*int(s.h[part])) - lnZ
 		if part > 0 && s.h[part] == s.h[part-1] {
 			t.lnMix[bet][part] = t.lnMix[bet][part-1]
 			continue

@@ -439,3 +439,43 @@ func BenchmarkRequest(b *testing.B) {
 		s.End(false)
 	}
 }
+
+// BenchmarkObserve counts observations of requests under way into the blocks of a second: a value with its histogram, in total and
+// for a segment and a source. Each operation is one observation.
+func BenchmarkObserve(b *testing.B) {
+	for _, tt := range []struct {
+		name string
+		cfg  AccumulatorConfig
+	}{
+		{"share", AccumulatorConfig{Rollout: "r", Metrics: map[string]Metric{"m": {Kind: KindProportion}}}},
+		{"value", AccumulatorConfig{Rollout: "r", Metrics: map[string]Metric{"m": {Kind: KindValue}}}},
+		{"value x 2 dimensions", AccumulatorConfig{Rollout: "r", Metrics: map[string]Metric{"m": {Kind: KindValue}}, Segments: []string{"region"}, Sources: []string{"feed"}}},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			a, err := NewAccumulator(tt.cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			benchObserve(b, a)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mobs/s")
+		})
+	}
+}
+
+// benchObserve observes through 1,000 open requests of all unit buckets.
+func benchObserve(b *testing.B, a *Accumulator) {
+	m, _ := a.Metric("m")
+	key := a.Key(SlotKey{Cohort: "c", Lease: LeaseHeld, Assigned: ArmBaseline, Served: ArmBaseline})
+	var vals Values
+	for i := range a.Dims() {
+		vals[i] = a.Value(i, "x")
+	}
+	slots := make([]Slot, 1000)
+	for i := range slots {
+		slots[i] = a.Begin(1000, key, Unit{Bucket: uint8(i % UnitBuckets)}, &vals)
+	}
+	for i := 0; b.Loop(); i++ {
+		slots[i%len(slots)].Observe(m, float64(1+i%50))
+	}
+}

@@ -108,6 +108,9 @@ func (c Edit) change(e *Engine, env *environment) (revision.Change, error) {
 		if err != nil {
 			return revision.Change{}, err
 		}
+		if _, retired := content[revision.Base][retiredPath(path)]; retired {
+			return revision.Change{}, refusal("flag.retired", "choose another key: programs of old releases may still ask for this one", "%s was deleted; its key is never used again", path)
+		}
 		if err := content[scope].Put(path, c.Put[path]); err != nil {
 			return revision.Change{}, refusal("json.invalid", "send one JSON object", "%s: %v", path, err)
 		}
@@ -122,6 +125,11 @@ func (c Edit) change(e *Engine, env *environment) (revision.Change, error) {
 			return revision.Change{}, refusal("object.unknown", "list the flags of the environment", "%s does not exist in %s", path, c.Env)
 		}
 		delete(content[scope], path)
+		if tomb := retiredPath(path); tomb != "" {
+			if err := content[revision.Base].Put(tomb, map[string]string{"reason": c.Reason}); err != nil {
+				return revision.Change{}, err
+			}
+		}
 		touched[scope] = true
 	}
 	ch := revision.Change{Put: map[string]revision.ScopeContent{}}
@@ -129,6 +137,15 @@ func (c Edit) change(e *Engine, env *environment) (revision.Change, error) {
 		ch.Put[scope] = revision.ScopeContent{Objects: content[scope]}
 	}
 	return ch, nil
+}
+
+// retiredPath is where a deleted flag's key is remembered for ever, "" for what is no flag. A key that meant one thing and
+// then another would switch on, in programs that still ask for it, what nobody meant.
+func retiredPath(path string) string {
+	if key, ok := strings.CutPrefix(path, "flag/"); ok {
+		return "retired/" + key
+	}
+	return ""
 }
 
 func (c Edit) scopeOf(e *Engine, env *environment, path string, raw json.RawMessage) (string, error) {

@@ -280,3 +280,27 @@ func TestDeltaLeadsToTheNextSnapshot(t *testing.T) {
 		t.Errorf("only %d deltas", seen)
 	}
 }
+
+// TestDeletedKeysAreNeverUsedAgain (S7): a flag's key is retired with it, for ever and in every later revision.
+func TestDeletedKeysAreNeverUsedAgain(t *testing.T) {
+	r := exposed(t)
+	r.must(edit(map[string]any{"flag/other": boolFlag("other")}))
+	r.must(edit(nil, "flag/other"))
+	if _, _, found := r.env().Find("flag/other"); found {
+		t.Fatal("the flag was not deleted")
+	}
+	before := r.env()
+	if got := code(r.do(edit(map[string]any{"flag/other": boolFlag("other")}))); got != "flag.retired" {
+		t.Errorf("refused as %q, want flag.retired", got)
+	}
+	if r.env().Digest != before.Digest {
+		t.Error("the refused edit changed something")
+	}
+	r.must(edit(map[string]any{"flag/another": boolFlag("another")}))
+	if got := code(r.do(edit(map[string]any{"flag/other": boolFlag("other"), "flag/third": boolFlag("third")}))); got != "flag.retired" {
+		t.Errorf("refused as %q, want flag.retired", got)
+	}
+	if _, _, found := r.env().Find("flag/third"); found {
+		t.Error("half of a refused edit was applied")
+	}
+}

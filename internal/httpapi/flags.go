@@ -3,8 +3,11 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"sort"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -199,6 +202,8 @@ type EvaluateBody struct {
 	TargetingKey string         `json:"targetingKey,omitempty"`
 	Attributes   map[string]any `json:"attributes,omitempty" doc:"strings, numbers, booleans"`
 	At           uint64         `json:"at,omitempty" doc:"revision; the head when absent"`
+	AtTime       *time.Time     `json:"atTime,omitempty" doc:"the revision that was the head then, instead of at"`
+	Why          bool           `json:"why,omitempty" doc:"list everything that may decide, in order"`
 }
 
 // Evaluated is the result with its reason.
@@ -212,6 +217,7 @@ type Evaluated struct {
 	Cohort   string          `json:"cohort,omitempty"`
 	Revision uint64          `json:"revision"`
 	Error    string          `json:"errorCode,omitempty"`
+	Steps    []flag.Step     `json:"steps,omitempty" doc:"everything that may decide, in order of precedence"`
 }
 
 type evaluateInput struct {
@@ -222,7 +228,7 @@ type evaluateInput struct {
 type evaluateOutput struct{ Body Evaluated }
 
 func (a *API) evaluate(ctx context.Context, in *evaluateInput) (*evaluateOutput, error) {
-	env, err := a.environment(ctx, a.envName(in.EnvParam), in.Body.At)
+	env, err := a.environmentThen(ctx, a.envName(in.EnvParam), in.Body)
 	if err != nil {
 		return nil, a.fail(err)
 	}
@@ -244,7 +250,33 @@ func (a *API) evaluate(ctx context.Context, in *evaluateInput) (*evaluateOutput,
 	if r.Variant != nil {
 		out.Variant, out.Value = r.Variant.Name, r.Variant.Raw
 	}
+	if in.Body.Why {
+		out.Steps = h.Trace(fctx, true)
+	}
 	return &evaluateOutput{Body: out}, nil
+}
+
+// environmentThen returns the environment at the revision or the time that was asked for.
+func (a *API) environmentThen(ctx context.Context, name string, b EvaluateBody) (revision.Env, error) {
+	if b.AtTime == nil {
+		return a.environment(ctx, name, b.At)
+	}
+	head, err := a.environment(ctx, name, 0)
+	if err != nil {
+		return head, err
+	}
+	later := sort.Search(int(head.Number), func(i int) bool { // the first revision after that time
+		rev, rerr := a.cfg.Store.Revision(ctx, name, uint64(i)+1)
+		err = errors.Join(err, rerr)
+		return rerr != nil || rev.At.After(*b.AtTime)
+	})
+	switch {
+	case err != nil:
+		return head, err
+	case later == 0:
+		return head, problem(http.StatusNotFound, "revision.none", "ask for a later time", "environment %q has no revision at %s", name, b.AtTime.UTC().Format(time.RFC3339))
+	}
+	return a.environment(ctx, name, uint64(later))
 }
 
 func armName(a flag.Arm) string {

@@ -417,7 +417,7 @@ func FuzzBulk(f *testing.F) {
 		ctx, err := flag.ParseRequest(body)
 		out := appendFailure(nil, key, bodyCode(err), "x")
 		if err == nil {
-			out = s.appendBulk(request{state: st, conf: st.config(), body: body}, ctx)
+			out = appendBulk(request{state: st, conf: st.config(), body: body}, ctx)
 		}
 		if !json.Valid(out) {
 			t.Fatalf("the answer is no JSON: %s", out)

@@ -99,7 +99,7 @@ func appendFailure(b []byte, key, code, text string) []byte {
 }
 
 // appendBulk returns the answer for every flag.
-func (s *Server) appendBulk(q request, ctx *flag.Context) []byte {
+func appendBulk(q request, ctx *flag.Context) []byte {
 	handles := q.conf.snap.Handles()
 	b := append(make([]byte, 0, 512+96*len(handles)), `{"flags":[`...)
 	for i, h := range handles {
@@ -119,6 +119,6 @@ func (s *Server) appendBulk(q request, ctx *flag.Context) []byte {
 	b = append(b, `,"digest":`...)
 	b = appendQuoted(b, q.state.Digest)
 	b = append(b, `},"eventStreams":[{"type":"sse","endpoint":{"requestUri":`...)
-	b = appendQuoted(b, s.streamURI(q.state.env.name))
+	b = appendQuoted(b, q.state.env.uri)
 	return append(b, `},"inactivityDelaySec":120}]}`...)
 }

@@ -13,6 +13,7 @@ import (
 // environment is the state in force of one environment, and who waits for the next one.
 type environment struct {
 	name string
+	uri  string // of its event stream
 	now  atomic.Pointer[state]
 	last atomic.Pointer[compiled] // what compiled last: serves in place of one that does not
 

@@ -23,6 +23,7 @@ const (
 
 // request is what single and bulk evaluation have in common.
 type request struct {
+	env   string
 	state *state
 	conf  *compiled
 	body  []byte
@@ -38,6 +39,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, key string) (q r
 	}
 	name := s.cfg.Env(r)
 	env := s.known(name)
+	q.env = name
 	if env == nil {
 		s.fail(w, http.StatusNotFound, key, flag.ErrFlagNotFound, fmt.Sprintf("environment %q does not exist here", name))
 		return q, false
@@ -107,7 +109,7 @@ func (s *Server) single(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, key, bodyCode(err), err.Error())
 		return
 	}
-	s.clients.saw(ClassSingle, s.cfg.Env(r), s.cfg.Caller(r), r, q.state.Rev)
+	s.clients.saw(ClassSingle, q.env, s.cfg.Caller(r), r, q.state.Rev)
 	ctx.At(now())
 	h := q.conf.snap.Flag(key)
 	res := q.eval(h, ctx)
@@ -162,7 +164,7 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) {
 	tag := q.state.etag(q.body)
 	w.Header()["Etag"] = []string{tag}
 	if matches(r.Header["If-None-Match"], tag) {
-		s.clients.saw(ClassBulk, s.cfg.Env(r), s.cfg.Caller(r), r, q.state.Rev)
+		s.clients.saw(ClassBulk, q.env, s.cfg.Caller(r), r, q.state.Rev)
 		w.WriteHeader(http.StatusNotModified) // these very bytes were parsed when the tag was made
 		return
 	}
@@ -172,10 +174,12 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusBadRequest, "", bodyCode(err), err.Error())
 		return
 	}
-	s.clients.saw(ClassBulk, s.cfg.Env(r), s.cfg.Caller(r), r, q.state.Rev)
+	s.clients.saw(ClassBulk, q.env, s.cfg.Caller(r), r, q.state.Rev)
 	ctx.At(now())
+	answer := appendBulk(q, ctx)
 	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(s.appendBulk(q, ctx)) // the reader is gone: nothing to do
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(answer))} // else it would go in chunks
+	_, _ = w.Write(answer)                                             // the reader is gone: nothing to do
 }
 
 // matches says whether a tag is in the lists of If-None-Match, compared weakly (RFC 9110, 13.1.2). "*" matches nothing:

@@ -124,7 +124,7 @@ func (s *Server) environment(name string) *environment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.envs[name] == nil {
-		s.envs[name] = &environment{name: name, watchers: map[chan struct{}]struct{}{}}
+		s.envs[name] = &environment{name: name, uri: s.streamURI(name), watchers: map[chan struct{}]struct{}{}}
 	}
 	return s.envs[name]
 }

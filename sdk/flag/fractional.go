@@ -181,36 +181,50 @@ func (r *logicRun) part(n *logic, i int) (v logicValue, has, ok bool) {
 	return v, false, true
 }
 
-// murmur3 is MurmurHash3_x86_32 with seed 0 (Appleby) of a followed by b.
-func murmur3(a, b string) uint32 {
-	const c1, c2 = 0xcc9e2d51, 0x1b873593
-	var h, k uint32
-	n := len(a) + len(b)
-	at := func(i int) uint32 {
-		if i < len(a) {
-			return uint32(a[i])
+// murmur is MurmurHash3_x86_32 with seed 0 (Appleby), taken in pieces.
+type murmur struct {
+	h    uint32
+	k    uint32 // the last n%4 bytes
+	n, r uint32 // bytes taken, and eight times n%4
+}
+
+const murmur1, murmur2 = 0xcc9e2d51, 0x1b873593
+
+// add takes the bytes of s.
+func (m *murmur) add(s string) {
+	m.n += uint32(len(s))
+	for len(s) >= 4 {
+		w := le32(s)
+		s = s[4:]
+		m.word(m.k | w<<m.r)
+		m.k = uint32(uint64(w) >> (32 - m.r))
+	}
+	for i := range len(s) {
+		m.k |= uint32(s[i]) << m.r
+		if m.r += 8; m.r == 32 {
+			m.word(m.k)
+			m.k, m.r = 0, 0
 		}
-		return uint32(b[i-len(a)])
 	}
-	i := 0
-	for ; i+4 <= n; i += 4 {
-		if i+4 <= len(a) {
-			k = le32(a[i:])
-		} else if i >= len(a) {
-			k = le32(b[i-len(a):])
-		} else {
-			k = at(i) | at(i+1)<<8 | at(i+2)<<16 | at(i+3)<<24
-		}
-		h ^= bits.RotateLeft32(k*c1, 15) * c2
-		h = bits.RotateLeft32(h, 13)*5 + 0xe6546b64
-	}
-	k = 0
-	for j := n - 1; j >= i; j-- {
-		k = k<<8 | at(j)
-	}
-	h ^= bits.RotateLeft32(k*c1, 15) * c2
-	h ^= uint32(n)
+}
+
+func (m *murmur) word(k uint32) {
+	m.h ^= bits.RotateLeft32(k*murmur1, 15) * murmur2
+	m.h = bits.RotateLeft32(m.h, 13)*5 + 0xe6546b64
+}
+
+// sum returns the hash of what was taken. More may be added afterwards.
+func (m murmur) sum() uint32 {
+	h := m.h ^ bits.RotateLeft32(m.k*murmur1, 15)*murmur2 ^ m.n
 	h = (h ^ h>>16) * 0x85ebca6b
 	h = (h ^ h>>13) * 0xc2b2ae35
 	return h ^ h>>16
+}
+
+// murmur3 is the hash of a followed by b.
+func murmur3(a, b string) uint32 {
+	var m murmur
+	m.add(a)
+	m.add(b)
+	return m.sum()
 }

@@ -19,11 +19,19 @@ const (
 // is the oracle of the tests; so a configuration means the same here as in flagd's in-process providers. Strings are
 // UTF-8 and fractional hashes their bytes, as flagd's daemon does.
 type logic struct {
-	op   logicOp
-	args []logic
-	lit  logicValue
-	path []string // of opVar
-	draw *draw    // of an opFractional whose buckets are fixed
+	op     logicOp
+	simple bool
+	args   []logic
+	lit    logicValue
+	path   []string // of opVar; simple: it is one name, without a default
+	draw   *draw    // of an opFractional whose buckets are fixed
+	than   *version // of an opSemVer whose operator and second version are fixed
+}
+
+// version is what a version is compared with.
+type version struct {
+	semver
+	rel string
 }
 
 type logicOp uint8
@@ -187,8 +195,11 @@ func (p *logicParser) operator(name string, depth int) (n logic, err error) {
 	if len(n.args) < a.min || a.max >= 0 && len(n.args) > a.max {
 		return n, p.refuse("operator %s with %d arguments", short(name), len(n.args))
 	}
-	if n.op == opFractional {
+	switch n.op {
+	case opFractional:
 		n.draw = fixedDraw(&n)
+	case opSemVer:
+		n.than = fixedVersion(&n)
 	}
 	if n.hopeless() {
 		return n, p.refuse("operator %s with an argument that is never a number", short(name))
@@ -228,6 +239,7 @@ func (p *logicParser) variable(depth int) (n logic, err error) {
 		return n, p.refuse("var takes a fixed path that is not empty and does not climb")
 	}
 	n.path = splitPath(text)
+	n.simple = len(n.path) == 1 && len(n.args) == 0 && n.path[0] != "$flagd"
 	p.timed = p.timed || len(n.path) > 1 && n.path[0] == "$flagd" && n.path[1] == "timestamp"
 	return n, nil
 }

@@ -20,6 +20,9 @@ func (r *logicRun) eval(n *logic) (v logicValue, ok bool) {
 	case opLit:
 		return n.lit, true
 	case opVar:
+		if n.simple {
+			return r.note(r.attribute(n.path[0])) // by far the most frequent
+		}
 		return r.variable(n)
 	case opIf:
 		return r.choose(n)
@@ -318,6 +321,16 @@ func (r *logicRun) affix(n *logic) (v logicValue, ok bool) {
 
 // semVer is sem_ver: null for what is no version or operator.
 func (r *logicRun) semVer(n *logic) (v logicValue, ok bool) {
+	if n.than != nil {
+		if v, ok = r.eval(&n.args[0]); !ok {
+			return v, false
+		}
+		a, ok := lenientVersion(&v)
+		if !ok {
+			return logicValue{}, true
+		}
+		return n.than.holds(a)
+	}
 	var three [3]logicValue
 	for i := range n.args {
 		if v, ok = r.eval(&n.args[i]); !ok {
@@ -336,8 +349,26 @@ func (r *logicRun) semVer(n *logic) (v logicValue, ok bool) {
 		return logicValue{}, true
 	}
 	operator, _ := three[1].text()
-	order := a.compare(b)
-	switch operator {
+	return version{b, operator}.holds(a)
+}
+
+// fixedVersion prepares a sem_ver whose operator and second version are literals; nil for any other.
+func fixedVersion(n *logic) *version {
+	if len(n.args) != 3 || n.args[1].op != opLit || n.args[2].op != opLit {
+		return nil
+	}
+	v, ok := lenientVersion(&n.args[2].lit)
+	if !ok {
+		return nil
+	}
+	rel, _ := n.args[1].lit.text()
+	return &version{v, rel}
+}
+
+// holds says whether a compares so with the version: null for an operator that there is not.
+func (v version) holds(a semver) (logicValue, bool) {
+	order := a.compare(v.semver)
+	switch v.rel {
 	case "=":
 		return truthValue(order == 0), true
 	case "!=":
@@ -351,9 +382,9 @@ func (r *logicRun) semVer(n *logic) (v logicValue, ok bool) {
 	case ">=":
 		return truthValue(order >= 0), true
 	case "^":
-		return truthValue(a.major == b.major), true
+		return truthValue(a.major == v.major), true
 	case "~":
-		return truthValue(a.major == b.major && a.minor == b.minor), true
+		return truthValue(a.major == v.major && a.minor == v.minor), true
 	}
 	return logicValue{}, true
 }

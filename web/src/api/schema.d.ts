@@ -722,11 +722,18 @@ export interface components {
              * @description revision; the head when absent
              */
             at?: number;
+            /**
+             * Format: date-time
+             * @description the revision that was the head then, instead of at
+             */
+            atTime?: string;
             /** @description strings, numbers, booleans */
             attributes?: {
                 [key: string]: unknown;
             };
             targetingKey?: string;
+            /** @description list everything that may decide, in order */
+            why?: boolean;
         };
         Evaluated: {
             /** @description assigned arm of the open rollout */
@@ -738,6 +745,8 @@ export interface components {
             /** Format: int64 */
             revision: number;
             rule?: string;
+            /** @description everything that may decide, in order of precedence */
+            steps?: components["schemas"]["Step"][] | null;
             value: unknown;
             variant: string;
         };
@@ -1307,6 +1316,13 @@ export interface components {
             unwind?: {
                 [key: string]: components["schemas"]["Proof"];
             };
+        };
+        Step: {
+            decides: boolean;
+            holds: boolean;
+            kind: string;
+            name?: string;
+            serves?: string;
         };
         TokenRow: {
             /** Format: date-time */

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/internal/control"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/httpapi"
 	"sluice.dev/sluice/internal/lead"
 	"sluice.dev/sluice/internal/policy"
@@ -188,6 +189,7 @@ const (
 )
 
 func (a *App) serve() {
+	fail.At(fail.Serving)
 	guard := http.NewCrossOriginProtection()
 	guard.AddInsecureBypassPattern("/ofrep/") // takes no cookies
 	var protocols http.Protocols

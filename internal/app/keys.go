@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/httpapi"
 	"sluice.dev/sluice/internal/store"
 )
@@ -68,8 +69,10 @@ func makeKeys(ctx context.Context, s store.Store) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
+	fail.At(fail.KeysDrawn)
 	if err := s.PutMeta(ctx, "keys", raw); err != nil {
 		return keys{}, fmt.Errorf("store keys: %w", err)
 	}
+	fail.At(fail.KeysStored)
 	return keys{stored.Signer, stored.Verifier, stored.Pins}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"sluice.dev/sluice/internal/control"
 	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/httpapi"
 	"sluice.dev/sluice/internal/lead"
 	"sluice.dev/sluice/internal/ofrep"
@@ -64,6 +65,7 @@ func (l *leading) begin(ctx context.Context) error {
 		if err := l.ctl.Do(ctx, engine.CreateEnv{Name: env, Actor: "engine"}); err != nil {
 			return fmt.Errorf("create environment %s: %w", env, err)
 		}
+		fail.At(fail.EnvMade)
 	}
 	if err := l.loadTokens(ctx); err != nil {
 		return err
@@ -81,9 +83,11 @@ func (l *leading) loadTokens(ctx context.Context) error {
 	}
 	if len(list) == 0 {
 		secret, t := httpapi.NewToken("admin", policy.Admin, "", time.Now())
+		fail.At(fail.TokenDrawn)
 		if err := s.PutToken(ctx, t); err != nil {
 			return fmt.Errorf("store the admin token: %w", err)
 		}
+		fail.At(fail.TokenStored)
 		l.app.admin.Store(&secret)
 	}
 	if l.tokens, err = httpapi.LoadTokens(ctx, s); err != nil {

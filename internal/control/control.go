@@ -12,6 +12,7 @@ import (
 
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/store"
 )
 
@@ -199,10 +200,13 @@ func (c *Controller) catchUp() error {
 // step: decide, append, act. When the append does not succeed the engine is ahead of what is durable, so it is thrown
 // away and recovered: better a second of silence than an effect that the log does not know.
 func (c *Controller) step(ev engine.Event) error {
+	fail.At(fail.StepBegun)
 	out := c.eng.Step(c.cfg.Clock.Now(), ev)
+	fail.At(fail.StepDecided)
 	for _, s := range out.Stop {
 		c.cfg.Grants.Stop(s.Env, s.Scope)
 	}
+	fail.At(fail.StepStopped)
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
 	if err := c.append(ctx, out); err != nil {
@@ -213,7 +217,9 @@ func (c *Controller) step(ev engine.Event) error {
 		}
 		return err
 	}
+	fail.At(fail.StepStored)
 	c.act(out)
+	fail.At(fail.StepDone)
 	return out.Err
 }
 
@@ -228,6 +234,7 @@ func (c *Controller) append(ctx context.Context, out engine.Output) error {
 	if err != nil {
 		return err
 	}
+	fail.At(fail.StepBatched)
 	_, err = c.cfg.Store.Append(ctx, b)
 	return err
 }
@@ -236,6 +243,7 @@ func (c *Controller) append(ctx context.Context, out engine.Output) error {
 func (c *Controller) act(out engine.Output) {
 	for _, rev := range out.Revisions {
 		c.publish(rev.Name)
+		fail.At(fail.StepPublished)
 	}
 	for _, f := range out.Effects {
 		switch f.Kind {
@@ -269,12 +277,15 @@ func (c *Controller) broadcast(f engine.Effect) {
 		}
 	}
 	c.cfg.Grants.Broadcast(f.Env, e)
+	fail.At(fail.StepBroadcast)
 }
 
 // horizon: the floor is durable and shown; from this clock reading on no lease under the old floor can begin.
 func (c *Controller) horizon(f engine.Effect) {
 	c.publish(f.Env)
+	fail.At(fail.HorizonBegun)
 	seen := c.cfg.Grants.Seen()[f.Env]
+	fail.At(fail.HorizonRead)
 	if err := c.step(engine.Revoked{Rollout: f.Rollout, Seen: seen}); err != nil {
 		c.cfg.Log.Error("horizon", "rollout", f.Rollout, "err", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"sluice.dev/sdk/evidence"
 	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/fleet"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/revision"
@@ -92,27 +93,33 @@ func (c *Controller) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take leadership: %w", err)
 	}
+	fail.At(fail.RecoverLed)
 	st, err := load(ctx, c.cfg.Store)
 	if err != nil {
 		return err
 	}
+	fail.At(fail.RecoverLoaded)
 	c.cfg.Clock.notBefore(st.At)
 	eng, out, err := engine.Recover(c.cfg.Version, epoch, c.cfg.Clock.Now(), st)
 	if err != nil {
 		return err
 	}
+	fail.At(fail.RecoverBuilt)
 	c.eng, c.ahead = eng, true
 	if err := c.append(ctx, out); err != nil {
 		return fmt.Errorf("append after recovery: %w", err)
 	}
 	c.ahead = false
+	fail.At(fail.RecoverStored)
 	for _, env := range eng.Envs() {
 		c.publish(env)
 	}
 	for _, s := range out.Stop {
 		c.cfg.Grants.Stop(s.Env, s.Scope)
 	}
+	fail.At(fail.RecoverShown)
 	c.act(out)
+	fail.At(fail.Recovered)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/fleet"
 )
 
@@ -143,9 +144,11 @@ func (s *Server) handOn(e *environment) {
 					more = false
 				}
 			}
+			fail.At(fail.AcksHanded)
 			if err := s.ctl.Do(context.Background(), engine.Acks{Env: e.name, List: list}); err != nil {
 				s.cfg.Log.Warn("acks", "env", e.name, "err", err)
 			}
+			fail.At(fail.AcksDone)
 		}
 	}
 }
@@ -194,7 +197,9 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusServiceUnavailable, err)
 		return
 	}
+	fail.At(fail.HelloStored)
 	env.grants.join(q.Boot)
+	fail.At(fail.HelloJoined)
 	v := env.grants.current()
 	answer := struct {
 		Epoch     uint64          `json:"epoch"`
@@ -206,6 +211,7 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
 		answer.PinKeys = s.cfg.PinKeys(env.name)
 	}
 	reply(w, answer)
+	fail.At(fail.HelloAnswered)
 }
 
 func checkHello(q slp.Hello) error {
@@ -259,7 +265,9 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.said(env, engine.Acked{Boot: q.Boot, Acks: q.Acks, Prepared: q.Prepared, Active: q.Active})
+	fail.At(fail.RenewGranted)
 	reply(w, grant)
+	fail.At(fail.RenewAnswered)
 }
 
 // said hands on what a boot says when it is new. A full queue drops it: the member repeats it with its next Renew.
@@ -274,6 +282,7 @@ func (s *Server) said(env *environment, a engine.Acked) bool {
 	select {
 	case env.acks <- a:
 		env.grants.handed(a.Boot, string(key))
+		fail.At(fail.SaidQueued)
 		return true
 	default:
 		return false
@@ -290,6 +299,7 @@ func (s *Server) ack(w http.ResponseWriter, r *http.Request) {
 		s.busy(w)
 		return
 	}
+	fail.At(fail.AckTaken)
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -303,6 +313,7 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusUnprocessableEntity, err)
 		return
 	}
+	fail.At(fail.EvidenceTaken)
 	var answer slp.EvidenceAnswer
 	if err := s.ctl.Do(r.Context(), engine.Reported{Env: env.name, Request: q, Answer: &answer}); err != nil {
 		var ref *engine.Refusal
@@ -313,5 +324,6 @@ func (s *Server) evidence(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusServiceUnavailable, err)
 		return
 	}
+	fail.At(fail.EvidenceHeard)
 	reply(w, answer)
 }

@@ -9,6 +9,7 @@ import (
 
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/engine"
+	"sluice.dev/sluice/internal/fail"
 )
 
 // hub fans the events of one environment out to its watchers. An event is encoded once.
@@ -120,6 +121,7 @@ func hold(w http.ResponseWriter, r *http.Request, done <-chan struct{}, h *hub, 
 	head.Set("Cache-Control", "no-cache, no-transform")
 	head.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
+	fail.At(fail.WatchJoined)
 	me := h.join()
 	defer h.leave(me)
 	for {
@@ -148,6 +150,7 @@ func hold(w http.ResponseWriter, r *http.Request, done <-chan struct{}, h *hub, 
 			if !write(w, rc, f) {
 				return
 			}
+			fail.At(fail.WatchSent)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/internal/audit"
+	"sluice.dev/sluice/internal/fail"
 )
 
 // firstRows writes the head of the empty log and the vacant lease into a new database.
@@ -14,15 +15,17 @@ func (s *database) firstRows(ctx context.Context) error {
 	for _, first := range []struct {
 		query string
 		args  []any
+		done  fail.Point
 	}{
 		{`INSERT INTO head (id, epoch, size, root) SELECT 1, 0, 0, CAST($1 AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM records)
-			ON CONFLICT (id) DO NOTHING`, []any{audit.EmptyHead().Root}},
+			ON CONFLICT (id) DO NOTHING`, []any{audit.EmptyHead().Root}, fail.OpenHead},
 		{`INSERT INTO leader (id, epoch, name, address, beat, span) SELECT 1, epoch, '', '', 0, 0 FROM head WHERE id = 1
-			ON CONFLICT (id) DO NOTHING`, nil},
+			ON CONFLICT (id) DO NOTHING`, nil, fail.OpenRows},
 	} {
 		if _, err := s.writer.ExecContext(ctx, first.query, first.args...); err != nil {
 			return err
 		}
+		fail.At(first.done)
 	}
 	return nil
 }
@@ -42,6 +45,7 @@ func (s *database) Claim(ctx context.Context, seen, me Leader) (uint64, error) {
 		if epoch != seen.Epoch || beat != seen.Beat {
 			return overtaken(seen, epoch)
 		}
+		fail.At(fail.ClaimSeen)
 		return nil
 	})
 }
@@ -61,13 +65,16 @@ func (s *database) lead(ctx context.Context, me Leader, may func(t *txn, epoch u
 		if _, err := t.exec(`UPDATE head SET epoch = $1 WHERE id = 1`, epoch); err != nil {
 			return err
 		}
+		fail.At(fail.LeadEpoch)
 		_, err = t.exec(`UPDATE leader SET epoch = $1, name = $2, address = $3, beat = beat + 1, span = $4 WHERE id = 1`,
 			epoch, me.Name, me.Address, me.Span.Microseconds())
+		fail.At(fail.LeadRow)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("take leadership: %w", err)
 	}
+	fail.At(fail.LeadDone)
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.led = max(s.led, epoch)
@@ -103,5 +110,6 @@ func (s *database) renew(ctx context.Context, epoch uint64, query string) error 
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
 		return fmt.Errorf("renew the lease of epoch %d: %w", epoch, ErrFenced)
 	}
+	fail.At(fail.BeatDone)
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"sluice.dev/sluice/internal/fail"
 )
 
 // migrations are the steps from each version of the schema to the next, "NNNN_name.sql" for version NNNN. A file that has
@@ -65,6 +67,7 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration, lock string) er
 	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)`); err != nil {
 		return err
 	}
+	fail.At(fail.MigrateVersion)
 	var version int64
 	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_version`).Scan(&version); err != nil {
 		return err
@@ -77,9 +80,16 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration, lock string) er
 		if _, err := tx.ExecContext(ctx, m.sql); err != nil {
 			return fmt.Errorf("migrate to schema version %d: %w", m.version, err)
 		}
+		fail.At(fail.MigrateStep)
 		if _, err := tx.ExecContext(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, m.version); err != nil {
 			return err
 		}
+		fail.At(fail.MigrateNumber)
 	}
-	return tx.Commit()
+	fail.At(fail.MigrateCommit)
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	fail.At(fail.Migrated)
+	return nil
 }

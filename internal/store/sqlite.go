@@ -13,6 +13,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"sluice.dev/sluice/internal/audit"
+	"sluice.dev/sluice/internal/fail"
 )
 
 // SQLite is a Store in one directory, for one process. What Append and the Put methods return has reached the disk:
@@ -57,15 +58,18 @@ func OpenSQLite(ctx context.Context, dir string) (*SQLite, error) {
 	if err != nil {
 		return nil, err
 	}
+	fail.At(fail.OpenLocked)
 	s := &SQLite{dir: dir, lock: lock}
 	s.spare, s.retry, s.explain = s.hasReserve, s.useReserve, explainSQLite
 	if err := s.open(ctx); err != nil {
 		_ = s.Close()
 		return nil, s.openError(err)
 	}
+	fail.At(fail.OpenChecked)
 	if makeReserve(dir) != nil {
 		s.reserveAt = time.Now().Add(reserveRetry) // a full disk must not keep a controller from starting
 	}
+	fail.At(fail.ReserveMade)
 	return s, nil
 }
 
@@ -73,6 +77,7 @@ func (s *SQLite) open(ctx context.Context) error {
 	if err := prepareDatabase(s.dir); err != nil {
 		return err
 	}
+	fail.At(fail.OpenFile)
 	var err error
 	if s.writer, err = openPool(s.dir, 1, "_txlock=immediate", "_pragma=wal_autocheckpoint(1000)"); err != nil {
 		return err
@@ -88,6 +93,7 @@ func (s *SQLite) open(ctx context.Context) error {
 	if err := s.ours(ctx); err != nil {
 		return err
 	}
+	fail.At(fail.OpenConnected)
 	if err := migrate(ctx, s.writer, steps, ""); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/internal/audit"
+	"sluice.dev/sluice/internal/fail"
 )
 
 // database is what the SQL stores share: every query text, the fencing, the log's tree. They differ in how they are
@@ -66,10 +67,16 @@ func (s *database) attempt(do func(*txn) error) error {
 		return s.explain(err)
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	fail.At(fail.TxBegun)
 	if err := do(&txn{s: s, ctx: ctx, tx: tx}); err != nil {
 		return s.explain(err)
 	}
-	return s.explain(tx.Commit())
+	fail.At(fail.TxCommit)
+	if err := tx.Commit(); err != nil {
+		return s.explain(err)
+	}
+	fail.At(fail.TxDone)
+	return nil
 }
 
 // exec runs query and returns how many rows it changed. Statements are not kept prepared: that saved a tenth of a commit.
@@ -147,6 +154,7 @@ func (t *txn) append(b Batch) (audit.Frontier, error) {
 	if n != 1 {
 		return audit.Frontier{}, fmt.Errorf("append in epoch %d at size %d: %w", b.Epoch, tip.Size(), ErrFenced)
 	}
+	fail.At(fail.AppendHead)
 	return g.tip, nil
 }
 
@@ -160,6 +168,7 @@ func (t *txn) lockHead(epoch uint64) (audit.Frontier, error) {
 	if current != epoch {
 		return audit.Frontier{}, fenced(epoch, current)
 	}
+	fail.At(fail.TxFenced)
 	if t.s.tip.Head() != want {
 		tip, err := audit.LoadFrontier(want.Size, &sqlTree{ctx: t.ctx, q: t.tx})
 		if err != nil {
@@ -179,11 +188,13 @@ func (t *txn) addRecords(records []audit.Record, g growth) error {
 		if err != nil {
 			return fmt.Errorf("record %d: %w", r.Seq, err)
 		}
+		fail.At(fail.AppendRecord)
 	}
 	for i, h := range g.hashes {
 		if _, err := t.exec(`INSERT INTO tree (idx, hash) VALUES ($1, $2)`, g.at+int64(i), h[:]); err != nil {
 			return fmt.Errorf("tree hash %d: %w", g.at+int64(i), err)
 		}
+		fail.At(fail.AppendHash)
 	}
 	return nil
 }
@@ -195,6 +206,7 @@ func (t *txn) addContent(b Batch) error {
 		if err != nil {
 			return fmt.Errorf("artifact %s: %w", a.Digest, err)
 		}
+		fail.At(fail.AppendArtifact)
 	}
 	for _, r := range b.Revisions {
 		n, err := t.exec(`INSERT INTO revisions (env, number, digest, body, at) 
@@ -207,6 +219,7 @@ func (t *txn) addContent(b Batch) error {
 		if n == 0 || r.Number == 0 {
 			return revisionConflict(r)
 		}
+		fail.At(fail.AppendRevision)
 	}
 	return nil
 }
@@ -223,6 +236,7 @@ func (t *txn) addEvidence(b Batch) error {
 		if n == 0 {
 			return evidenceConflict(e)
 		}
+		fail.At(fail.AppendEvidence)
 	}
 	for _, c := range b.Checkpoints {
 		_, err := t.exec(`INSERT INTO checkpoints (rollout, second, body) VALUES ($1, $2, $3)
@@ -231,6 +245,7 @@ func (t *txn) addEvidence(b Batch) error {
 		if err != nil {
 			return fmt.Errorf("checkpoint of %s: %w", c.Rollout, err)
 		}
+		fail.At(fail.AppendCheckpoint)
 	}
 	return nil
 }
@@ -247,6 +262,7 @@ func (t *txn) addMembers(members []Member) error {
 		if err != nil {
 			return fmt.Errorf("member %s, boot %s: %w", m.Instance, m.Boot, err)
 		}
+		fail.At(fail.AppendMember)
 	}
 	return nil
 }
@@ -295,6 +311,7 @@ func (s *database) PutToken(ctx context.Context, tok Token) error {
 			ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role, env = excluded.env, hash = excluded.hash,
 			created = excluded.created, revoked = excluded.revoked`,
 			tok.ID, tok.Name, tok.Role, tok.Env, tok.Hash[:], micros(tok.Created), micros(tok.Revoked))
+		fail.At(fail.TokenWritten)
 		return err
 	})
 	if err != nil {

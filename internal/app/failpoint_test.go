@@ -295,11 +295,8 @@ func (u *user) status(ctx context.Context, name string) (rollout.Status, error) 
 	return out.Status, err
 }
 
-// sqliteAlone and sharedAlone are the points that only one kind of store comes by.
-var (
-	sqliteAlone = []fail.Point{fail.OpenLocked, fail.OpenFile, fail.OpenConnected, fail.OpenChecked, fail.ReserveMade}
-	sharedAlone = []fail.Point{fail.ClaimSeen, fail.BeatDone}
-)
+// sharedAlone are the points that only a store which servers share comes by.
+var sharedAlone = []fail.Point{fail.ClaimSeen, fail.BeatDone}
 
 // crashEverywhere lets a store of the kind go through a crash at each of the points, each at its nth time.
 func crashEverywhere(t *testing.T, db string, points []fail.Point, nth func(fail.Point) int) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,9 @@ func TestSoakKills(t *testing.T) {
 	}
 }
 
+// sqliteAlone are the points that only a server on a directory of its own comes by.
+var sqliteAlone = []fail.Point{fail.OpenLocked, fail.OpenFile, fail.OpenConnected, fail.OpenChecked, fail.ReserveMade}
+
 // once are the points that a life of the server with one member comes by once, as it does by those of its start.
 var once = []fail.Point{fail.HelloStored, fail.HelloJoined, fail.HelloAnswered, fail.AppendMember, fail.WatchJoined, fail.ClaimSeen}
 
@@ -63,5 +67,18 @@ func TestSoakCrashPoints(t *testing.T) {
 				crashEverywhere(t, db, points, nth)
 			})
 		}
+	}
+}
+
+// TestSoakHistories checks longer histories through two servers, with ten changes of the leader each.
+func TestSoakHistories(t *testing.T) {
+	for round := range soakRounds(10) {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			var blows []syscall.Signal
+			for range 5 {
+				blows = append(blows, syscall.SIGKILL, syscall.SIGSTOP)
+			}
+			linearizable(t, uint64(round), blows)
+		})
 	}
 }

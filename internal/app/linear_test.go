@@ -134,10 +134,35 @@ func linearizable(t *testing.T, seed uint64, blows []syscall.Signal) {
 	stop()
 	wg.Wait()
 	t.Logf("%d calls, %d writes with a lost answer", len(h.ops), h.lost)
-	if got := porcupine.CheckOperationsTimeout(register, h.ops, 2*time.Minute); got != porcupine.Ok {
-		b, _ := json.Marshal(h.ops)
-		t.Errorf("the history is %s (seed %d): %s", got, seed, b)
+	if got := porcupine.CheckOperationsTimeout(register, settle(h.ops), 2*time.Minute); got != porcupine.Ok {
+		t.Errorf("the history of %d calls is %s (seed %d)", len(h.ops), got, seed)
 	}
+}
+
+// settle says of writes with a lost answer what is known of them, without which the search for an order takes for ever: one
+// that was read had happened by then, and one that nobody read can have happened after everything else.
+func settle(ops []porcupine.Operation) []porcupine.Operation {
+	seen := map[any]int64{}
+	for _, op := range ops {
+		if in := op.Input.(access); in.write == "" {
+			at := access{in.key, op.Output.(string)}
+			if first, ok := seen[at]; !ok || op.Return < first {
+				seen[at] = op.Return
+			}
+		}
+	}
+	var known []porcupine.Operation
+	for _, op := range ops {
+		if op.Return == math.MaxInt64 {
+			by, read := seen[op.Input]
+			if !read {
+				continue
+			}
+			op.Return = by
+		}
+		known = append(known, op)
+	}
+	return known
 }
 
 // more waits for n more answers.

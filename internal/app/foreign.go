@@ -13,13 +13,12 @@ import (
 )
 
 // foreignRoutes are the protocols that are not ours, with what a caller must be allowed to do.
-var foreignRoutes = map[string]policy.Action{
-	"/ofrep/":        policy.Evaluate,
-	ofrep.StreamPath: "", // its address is the secret
-
-	ofrep.EvaluationV1: policy.Evaluate,
-	ofrep.EvaluationV2: policy.Evaluate,
-	ofrep.FlagdSync:    policy.Fleet, // hands out the rules themselves
+var foreignRoutes = []httpapi.ForeignRoute{
+	{Prefix: ofrep.StreamPath}, // its address is the secret
+	{Prefix: "/ofrep/", Action: policy.Evaluate},
+	{Prefix: ofrep.EvaluationV1, Action: policy.Evaluate},
+	{Prefix: ofrep.EvaluationV2, Action: policy.Evaluate},
+	{Prefix: ofrep.FlagdSync, Action: policy.Fleet}, // hands out the rules themselves
 }
 
 // callerOf names who asks: the token, or the address of a caller without one.

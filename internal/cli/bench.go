@@ -81,7 +81,8 @@ func benchEvaluateCmd(g *globals) *cobra.Command {
 	return cmd
 }
 
-// benchFlags are evaluated one by one: a plain flag, one with ten rules of which none matches, one with an open rollout.
+// benchFlags are evaluated one by one: a plain flag, one with ten rules of which none matches, one with an open rollout, and
+// flags with flagd's targeting.
 func benchFlags() []flag.Flag {
 	variants := map[string]json.RawMessage{"v14": json.RawMessage(`"v14"`), "v15": json.RawMessage(`"v15"`)}
 	rules := flag.Flag{Key: "ten-rules-no-match", Type: flag.String, Variants: variants, Default: "v14"}
@@ -94,7 +95,18 @@ func benchFlags() []flag.Flag {
 		rules,
 		{Key: "open-rollout-20-percent", Type: flag.String, Variants: variants, Default: "v14", Rollout: &flag.Rollout{
 			ID: "bench", Stable: "v14", Candidate: "v15", Salt: "bench", Cohorts: []flag.CohortExposure{{Cohort: "general", Exposure: flag.Full / 5}}}},
+		{Key: "open-rollout-in-a-region", Type: flag.String, Variants: variants, Default: "v14", Rollout: &flag.Rollout{
+			ID: "bench-eu", Stable: "v14", Candidate: "v15", Salt: "bench", Cohorts: []flag.CohortExposure{{Cohort: "eu", Exposure: flag.Full / 2,
+				Match: &flag.Condition{Attr: &flag.Compare{Name: "region", Op: "eq", Value: json.RawMessage(`"eu"`)}}}}}},
+		targeted("targeting-if", variants, `{"if":[{"==":[{"var":"region"},"eu"]},"v15","v14"]}`),
+		targeted("targeting-in", variants, `{"if":[{"in":[{"var":"region"},["us","ap","eu"]]},"v15","v14"]}`),
+		targeted("targeting-sem-ver", variants, `{"if":[{"sem_ver":[{"var":"version"},">=","2.0.0"]},"v15","v14"]}`),
+		targeted("targeting-if-fractional", variants, `{"if":[{"==":[{"var":"region"},"eu"]},{"fractional":[["v14",50],["v15",50]]},null]}`),
 	}
+}
+
+func targeted(key string, variants map[string]json.RawMessage, logic string) flag.Flag {
+	return flag.Flag{Key: key, Type: flag.String, Variants: variants, Default: "v14", Targeting: json.RawMessage(logic)}
 }
 
 func evaluations(d time.Duration) ([]evaluation, error) {
@@ -108,7 +120,7 @@ func evaluations(d time.Duration) ([]evaluation, error) {
 	}
 	contexts := make([]*flag.Context, 1024)
 	for i := range contexts {
-		contexts[i] = flag.NewContext(fmt.Sprintf("account-%d", i), flag.Str("region", "eu"), flag.Num("orders", float64(i)))
+		contexts[i] = flag.NewContext(fmt.Sprintf("account-%d", i), flag.Str("region", "eu"), flag.Str("version", "2.5.1"), flag.Num("orders", float64(i)))
 	}
 	var out []evaluation
 	for _, f := range benchFlags() {

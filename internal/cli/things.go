@@ -104,7 +104,7 @@ func pairs(m map[string]uint64) string {
 
 func flagCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "flag", Short: "Feature flags", Example: "  sluice flag get\n  sluice flag eval spend7d --unit account-17"}
-	cmd.AddCommand(flagGetCmd(g), flagEvalCmd(g), flagImportCmd(g), flagExportCmd(g), flagKillCmd(g, "kill", "Switch a flag off for everybody; no rollback revives it"), flagKillCmd(g, "revive", "Take a kill switch back"))
+	cmd.AddCommand(flagGetCmd(g), flagEvalCmd(g), flagWhyCmd(g), flagImportCmd(g), flagExportCmd(g), flagKillCmd(g, "kill", "Switch a flag off for everybody; no rollback revives it"), flagKillCmd(g, "revive", "Take a kill switch back"))
 	return cmd
 }
 
@@ -156,26 +156,19 @@ func flagGetCmd(g *globals) *cobra.Command {
 func flagEvalCmd(g *globals) *cobra.Command {
 	var unit string
 	var attrs []string
-	var at uint64
+	var at string
 	cmd := &cobra.Command{
 		Use: "eval KEY", Short: "Evaluate a flag for a unit and say why", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: completeFirst(g.flagKeys),
-		Example:           "  sluice flag eval spend7d --unit account-17 --attr region=eu --attr orders=12\n  sluice flag eval spend7d --unit account-17 --at 41",
+		Example:           "  sluice flag eval spend7d --unit account-17 --attr region=eu --attr orders=12\n  sluice flag eval spend7d --unit account-17 --at 41\n  sluice flag eval spend7d --unit account-17 --at 2026-11-24T18:00:00Z",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {
 				return err
 			}
-			body := map[string]any{"targetingKey": unit, "attributes": map[string]any{}}
-			if at != 0 {
-				body["at"] = at
-			}
-			for _, kv := range attrs {
-				k, v, ok := strings.Cut(kv, "=")
-				if !ok {
-					return exit(exitUsage, "error: --attr %q: want name=value", kv)
-				}
-				body["attributes"].(map[string]any)[k] = scalar(v)
+			body, err := evaluateBody(unit, at, attrs)
+			if err != nil {
+				return err
 			}
 			raw, err := c.Raw(cmd.Context(), "POST", g.query("/v1/flags/"+url.PathEscape(args[0])+"/evaluate"), body)
 			if err != nil {
@@ -198,7 +191,7 @@ func flagEvalCmd(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&unit, "unit", "", "targeting key")
 	cmd.Flags().StringArrayVar(&attrs, "attr", nil, "attribute name=value; numbers and true/false are typed, quote to keep a string")
-	cmd.Flags().Uint64Var(&at, "at", 0, "revision; the head when absent")
+	cmd.Flags().StringVar(&at, "at", "", "revision, or a time like 2026-11-24T18:00:00Z; the head when absent")
 	return cmd
 }
 

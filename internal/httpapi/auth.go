@@ -172,6 +172,9 @@ func Env(r *http.Request, fallback string) string {
 	if e := ActorOf(r.Context()).Env; e != "" {
 		return e
 	}
+	if r.URL.RawQuery == "" {
+		return fallback
+	}
 	if e := r.URL.Query().Get("env"); e != "" {
 		return e
 	}

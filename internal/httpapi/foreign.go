@@ -10,21 +10,26 @@ import (
 // Foreign says who may use the routes of protocols that are not ours (OFREP, flagd). They take a token as
 // "Authorization: Bearer" or "X-API-Key", never a browser's session, so that pages of other origins may call them.
 type Foreign struct {
-	// Routes are prefixes of paths with what a caller must be allowed to do; "" means that anybody may. The longest counts.
-	Routes map[string]policy.Action
+	// Routes are prefixes of paths with what a caller must be allowed to do; the first that fits counts.
+	Routes []ForeignRoute
 	// Anonymous is the role of callers that send no token; "" refuses them.
 	Anonymous policy.Role
 }
 
+// ForeignRoute is a prefix of paths; with Action "" anybody may use them.
+type ForeignRoute struct {
+	Prefix string
+	Action policy.Action
+}
+
 // action returns what a path asks for, and whether it is foreign at all.
 func (f Foreign) action(path string) (act policy.Action, ok bool) {
-	longest := -1
-	for prefix, a := range f.Routes {
-		if len(prefix) > longest && strings.HasPrefix(path, prefix) {
-			act, ok, longest = a, true, len(prefix)
+	for _, r := range f.Routes {
+		if strings.HasPrefix(path, r.Prefix) {
+			return r.Action, true
 		}
 	}
-	return act, ok
+	return "", false
 }
 
 func (f Foreign) caller(t *Tokens, r *http.Request) (policy.Actor, bool) {

@@ -14,8 +14,8 @@ import (
 // layout of timestamps in the benchmark's files, UTC; fractions of a second may follow.
 const layout = "2006-01-02 15:04:05"
 
-// ReadSeries reads a CSV file with the columns timestamp and value and a line of headings. Times must not fall and values
-// must be finite numbers. Errors name the line.
+// ReadSeries reads a CSV file with the columns timestamp and value and a line of headings. Rows keep their order, also where
+// clocks were put back; values must be finite numbers. Errors name the line.
 func ReadSeries(name string, r io.Reader) (*Series, error) {
 	in := csv.NewReader(r)
 	in.FieldsPerRecord, in.ReuseRecord = 2, true
@@ -34,9 +34,6 @@ func ReadSeries(name string, r io.Reader) (*Series, error) {
 		at, x, err := readRow(row)
 		if err != nil {
 			return nil, fmt.Errorf("%s: line %d: %w", name, line, err)
-		}
-		if n := len(s.At); n > 0 && at.Before(s.At[n-1]) {
-			return nil, fmt.Errorf("%s: line %d: timestamp %s is before the one above: sort the file by time", name, line, row[0])
 		}
 		s.At, s.Value = append(s.At, at), append(s.Value, x)
 	}

@@ -12,7 +12,7 @@ import (
 // Series is a labelled stream of the benchmark.
 type Series struct {
 	Name    string
-	At      []time.Time // ascending
+	At      []time.Time // as in the file; a clock may have been put back
 	Value   []float64
 	Windows [][2]time.Time // when something was wrong, both ends included
 	spans   [][2]int       // the same as rows
@@ -26,16 +26,22 @@ func (s *Series) Place() error {
 	windows := slices.Clone(s.Windows)
 	slices.SortFunc(windows, func(a, b [2]time.Time) int { return a[0].Compare(b[0]) })
 	s.spans = nil
-	for _, w := range windows {
-		from, _ := slices.BinarySearchFunc(s.At, w[0], time.Time.Compare)
-		to, _ := slices.BinarySearchFunc(s.At, w[1].Add(1), time.Time.Compare)
-		switch {
-		case from >= to:
-			return fmt.Errorf("%s: window %s to %s: no row lies in it", s.Name, w[0].Format(layout), w[1].Format(layout))
-		case len(s.spans) > 0 && from <= s.spans[len(s.spans)-1][1]:
-			return fmt.Errorf("%s: window %s to %s: it overlaps the one before", s.Name, w[0].Format(layout), w[1].Format(layout))
+	for i, w := range windows {
+		from := slices.IndexFunc(s.At, func(t time.Time) bool { return !t.Before(w[0]) })
+		to := len(s.At) - 1
+		for to >= 0 && s.At[to].After(w[1]) {
+			to--
 		}
-		s.spans = append(s.spans, [2]int{from, to - 1})
+		switch {
+		case i > 0 && !w[0].After(windows[i-1][1]):
+			return fmt.Errorf("%s: window %s to %s: it overlaps the one before", s.Name, w[0].Format(layout), w[1].Format(layout))
+		case i > 0:
+			from = max(from, s.spans[i-1][1]+1) // where times fall, a row may lie in both
+		}
+		if from < 0 || from > to {
+			return fmt.Errorf("%s: window %s to %s: no row lies in it", s.Name, w[0].Format(layout), w[1].Format(layout))
+		}
+		s.spans = append(s.spans, [2]int{from, to})
 	}
 	return nil
 }

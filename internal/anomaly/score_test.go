@@ -146,6 +146,20 @@ func TestPlaceRefuses(t *testing.T) {
 	}
 }
 
+// TestPlaceWhereTimesFall: an hour that comes twice lies in the window that it falls in, and no row in two.
+func TestPlaceWhereTimesFall(t *testing.T) {
+	s := rows(100, [2]int{40, 50}, [2]int{51, 60})
+	for i := 46; i < 100; i++ {
+		s.At[i] = s.At[i].Add(-20 * time.Minute) // rows 46 to 49 repeat 42 to 45
+	}
+	if err := s.Place(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.spans; got[0] != [2]int{40, 54} || got[1] != [2]int{55, 64} {
+		t.Errorf("rows %v, want 40 to 54 and 55 to 64", got)
+	}
+}
+
 // TestBench: a clear spike in each of four files is found, nothing else is, and both halves are perfect but for the rows
 // between the window's beginning and the spike.
 func TestBench(t *testing.T) {

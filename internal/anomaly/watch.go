@@ -78,7 +78,7 @@ func NewWatch(quiet int) *Watch {
 		residual: stat.NewMoving(shortMean), past: make([]stat.Extremes, len(margins))}
 }
 
-// Step takes the next value; times must not fall. Values that are not finite are passed over.
+// Step takes the next value; times may repeat or fall where a clock was put back. Values that are not finite are passed over.
 func (w *Watch) Step(at time.Time, x float64) Finding {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return Finding{}

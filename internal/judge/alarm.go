@@ -106,7 +106,7 @@ func (s *State) contenders(cfg Config) []contender {
 			continue
 		}
 		for j, l := range r.Lanes {
-			if a := l.Always; a.Lane != nil && a.Weight > 0 {
+			if a := l.Always; a.Lane != nil && a.Weight > 0 && a.large(g) {
 				out = append(out, contender{stat.Weighted{Weight: a.Weight, Lane: a.Lane}, Lane{g.Name, l.Dim, l.Value}, i, j, g.action(Fail)})
 			}
 		}
@@ -202,6 +202,9 @@ func (s *State) interval(cfg Config, sec evidence.Second, c contender, before *a
 	}
 	out := alarmed{Lane: c.Lane}
 	lane, a := c.Weighted.Lane, s.Rails[c.rail].Lanes[c.at].Always
+	if g := &cfg.Guardrails[c.rail]; g.drift() || g.flips() {
+		return out // without a margin there is none to be surer of
+	}
 	if blocks, ok := s.blocksOf(cfg, &c, sec); ok {
 		config := lane.Config()
 		g := &cfg.Guardrails[c.rail]
@@ -263,7 +266,7 @@ func (c scope) block(g *Guardrail, m evidence.Metric, l *lane, sec *evidence.Sec
 		}
 	}
 	var out stat.Block
-	now.fill(&out)
+	now.blockFor(g, &out)
 	return out
 }
 

@@ -115,6 +115,10 @@ func (r *rail) stepAlways(cfg Config, g *Guardrail, m evidence.Metric) {
 		}
 		if a.Lane != nil {
 			a.observe(g, m, &l.now)
+			// Only the total has power of its own to show, and it takes time to compute.
+			if l.Dim == evidence.DimTotal && l.now.Clock%powerEvery == 0 {
+				a.lookAtPower(g)
+			}
 		}
 		if !r.Always.Adopted || a.Weight == 0 {
 			for i := range l.now.Strata {
@@ -181,7 +185,7 @@ func (r *rail) adopt(compared bool) {
 func (a *alwaysLane) create(cfg Config, g *Guardrail, m evidence.Metric, l *lane, past *sums) {
 	c := laneConfig(cfg, g, m)
 	if l.Dim == evidence.DimTotal {
-		c.Grid = coarseGrid(g, m)
+		c.Grid = coarseGrid(g, m) // none for drift, which has no margin
 	} else {
 		c.Prior = priorOf(g, past)
 	}
@@ -203,6 +207,12 @@ func laneConfig(cfg Config, g *Guardrail, m evidence.Metric) stat.LaneConfig {
 		return c
 	case statDistribution:
 		c.Kind = stat.Distribution
+	case statDrift:
+		c.Kind, c.Side, c.Margin = stat.Distribution, stat.Both, stat.Margin{}
+		return c
+	case statFlips:
+		c.Kind, c.Margin = stat.Count, stat.Margin{}
+		return c
 	case "p99":
 		c.Kind = stat.P99
 	default:
@@ -249,14 +259,10 @@ func (a *alwaysLane) observe(g *Guardrail, m evidence.Metric, s *laneSecond) {
 	if !s.Covered {
 		a.Thin = s.Clock
 	}
-	s.fill(&a.block)
+	s.blockFor(g, &a.block)
 	a.Lane.Step(a.block)
 	if a.Cohort != nil {
 		a.Cohort.Step(a.block)
-	}
-	// Only the total has power of its own to show, and it takes time to compute.
-	if len(a.Lane.Config().Grid) > 0 && s.Clock%powerEvery == 0 {
-		a.lookAtPower(g)
 	}
 }
 
@@ -290,6 +296,16 @@ func (a *alwaysLane) lookAtPower(g *Guardrail) {
 		l = a.Cohort
 	}
 	a.Detectable = nil
+	if g.flips() {
+		a.lookAtFlips(g, l)
+		return
+	}
+	if g.drift() {
+		if d, ok := l.DetectableIndex(a.Level); ok {
+			a.Detectable, a.Powered = &d, a.Powered || d <= g.detect()
+		}
+		return
+	}
 	if d, ok := l.Detectable(a.Level); ok {
 		a.Detectable = &d
 	}
@@ -307,6 +323,10 @@ func (g *Guardrail) detect() float64 {
 		return g.Detect.Relative
 	case g.Detect.Absolute > 0:
 		return g.Detect.Absolute
+	case g.flips():
+		return detectFactor * g.flipLimit()
+	case g.drift():
+		return detectFactor * g.driftLimit()
 	}
 	return detectFactor * g.limit()
 }
@@ -332,6 +352,12 @@ func (a *alwaysLane) verdict(g *Guardrail, m evidence.Metric, clock int64, v *Ve
 	v.LogE, v.Phi, v.Detectable = a.Lane.LogE(), a.Lane.Phi(), a.Detectable
 	v.From, v.To = a.From, a.block.Second
 	v.Lower, v.Upper = bounds(a.Lane, a.Level)
+	switch {
+	case g.drift():
+		a.driftVerdict(g, v)
+	case g.flips():
+		a.flipsVerdict(g, v)
+	}
 	switch {
 	case !a.Powered:
 		v.Detail = a.collecting(g, v)
@@ -359,9 +385,9 @@ func (a *alwaysLane) collecting(g *Guardrail, v *Verdict) string {
 	switch {
 	case v.Dim != evidence.DimTotal:
 		return "no breach" // a value needs no power of its own, and most verdicts are these
-	case !g.comparing():
+	case !g.limited():
 		return "no limit is set: nothing to judge"
-	case v.NBaseline == 0 || v.NExposed == 0:
+	case v.NExposed == 0 || v.NBaseline == 0 && !g.flips():
 		return "collecting: both arms are needed"
 	case a.Detectable == nil:
 		return "no breach; too little data to see any harm"
@@ -384,6 +410,8 @@ func bounds(l *stat.Lane, level float64) (lower, upper *float64) {
 // itself, so there are few; an alarm is computed again with a fine grid.
 func coarseGrid(g *Guardrail, m evidence.Metric) []float64 {
 	switch {
+	case g.drift(), g.flips():
+		return nil
 	case g.usesHist() && lowerIsWorse(g, m):
 		return withMargin(g.limit(), -1, -0.5, -0.2, 0, 0.2, 0.5)
 	case g.usesHist():

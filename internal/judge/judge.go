@@ -89,10 +89,10 @@ type Guardrail struct {
 	Role        string        `json:"role"` // guardrail, success or signal
 	Metric      string        `json:"metric"`
 	Class       Class         `json:"class"`
-	Stat        string        `json:"stat"` // proportion, mean, distribution, p99
+	Stat        string        `json:"stat"` // proportion, mean, distribution, p99, drift, flips
 	Test        TestKind      `json:"test"`
 	WorseBy     Margin        `json:"worseBy"`          // limit against the concurrent baseline arm
-	Max         *float64      `json:"max,omitempty"`    // absolute limit on the exposed arm (threshold)
+	Max         *float64      `json:"max,omitempty"`    // absolute limit on the exposed arm (threshold), on the index of drift, on the share of flips
 	Detect      Margin        `json:"detect"`           // smallest harm a powered pass must be able to see; zero means 3x WorseBy
 	Window      time.Duration `json:"window,omitempty"` // threshold: length of one look; 0 means 5 s
 	MinN        uint64        `json:"minN,omitempty"`   // threshold: observations per arm and look; 0 means 20, for p90 30, p95 60, p99 300

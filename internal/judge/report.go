@@ -30,7 +30,7 @@ func (s *State) report(cfg Config) Report {
 			clean = clean && v.Breached == 0 && (v.Result == Pass || v.Result == Inconclusive) && l.judged() && s.unreliable(g.Metric) == ""
 			if j == 0 && g.mandatory() {
 				mandatory++
-				clean = clean && g.limited() && r.Arms[baseline].Seen && r.Arms[exposed].Seen
+				clean = clean && g.limited() && (g.flips() || r.Arms[baseline].Seen && r.Arms[exposed].Seen)
 				pass = pass && v.Result == Pass
 				powered = powered && v.Powered
 			}

@@ -40,12 +40,18 @@ func Sentence(v Verdict) string {
 
 // always says an always-valid verdict: what was seen, what is proved by now, and how sure that is.
 func (v Verdict) always() string {
+	if v.Stat == statFlips {
+		return v.alwaysBound(v.flipsSaid())
+	}
 	if v.NBaseline == 0 || v.NExposed == 0 {
 		return fmt.Sprintf("%s (n %d/%d so far)", cmp.Or(v.Detail, "collecting"), v.NExposed, v.NBaseline)
 	}
 	seen := fmt.Sprintf("%s exposed against %s baseline", v.amount(v.Exposed), v.amount(v.Baseline))
 	if v.Stat == statDistribution {
 		seen = fmt.Sprintf("%s at median exposed against %s baseline", v.amount(v.Exposed), v.amount(v.Baseline))
+	}
+	if v.Stat == statDrift {
+		return v.alwaysBound(v.driftSaid())
 	}
 	way := v.way()
 	switch limit := v.change(way*v.Limit, -1); {
@@ -56,6 +62,11 @@ func (v Verdict) always() string {
 	default:
 		seen += fmt.Sprintf(" (%s, limit %s)", v.change(way*v.Effect, 1), limit)
 	}
+	return v.alwaysBound(seen)
+}
+
+// alwaysBound adds to what was seen what that means, how sure it is and from how much.
+func (v Verdict) alwaysBound(seen string) string {
 	if v.Detail != "" {
 		seen += ", " + v.Detail
 	}
@@ -67,7 +78,15 @@ func (v Verdict) always() string {
 }
 
 // atLeast writes a harm of a size.
-func (v Verdict) atLeast(x float64) string { return "a harm of " + v.change(x, -1) }
+func (v Verdict) atLeast(x float64) string {
+	switch v.Stat {
+	case statDrift:
+		return "a drift of PSI " + psiText(x)
+	case statFlips:
+		return v.amount(x) + " of pairs that differ"
+	}
+	return "a harm of " + v.change(x, -1)
+}
 
 func (v Verdict) body() string {
 	if v.Of > 0 && v.Looks == 0 {
@@ -120,7 +139,9 @@ func (v Verdict) amount(x float64) string {
 	return strconv.FormatFloat(x, 'g', 4, 64)
 }
 
-func (v Verdict) share() bool { return v.Stat == "" || v.Stat == statProportion }
+func (v Verdict) share() bool {
+	return v.Stat == "" || v.Stat == statProportion || v.Stat == statFlips
+}
 
 // change writes a difference with its sign: per cent of the baseline, percentage points, or the metric's unit. digits -1
 // writes as many as needed.

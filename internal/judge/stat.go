@@ -61,12 +61,14 @@ func mean(h *evidence.Hist) (float64, bool) {
 }
 
 // usesHist reports whether the guardrail's statistic is computed from histograms.
-func (g *Guardrail) usesHist() bool { return g.Stat != statProportion && g.Stat != "" }
+func (g *Guardrail) usesHist() bool {
+	return g.Stat != statProportion && g.Stat != statFlips && g.Stat != ""
+}
 
 // quantile returns which quantile the statistic is, false for the others.
 func (g *Guardrail) quantile() (float64, bool) {
 	switch g.Stat {
-	case statDistribution, "p50", "median":
+	case statDistribution, statDrift, "p50", "median":
 		return 0.50, true
 	case "p90":
 		return 0.90, true

@@ -275,7 +275,9 @@ func (g *Guardrail) minN() uint64 {
 func (g *Guardrail) comparing() bool { return g.WorseBy != Margin{} }
 
 // limited reports whether there is any limit at all: without one nothing can be passed.
-func (g *Guardrail) limited() bool { return g.comparing() || g.Max != nil || g.Hard != nil }
+func (g *Guardrail) limited() bool {
+	return g.comparing() || g.Max != nil || g.Hard != nil || g.drift() || g.flips()
+}
 
 // limit is the margin against the baseline on its own scale; a relative one wins where both are set.
 func (g *Guardrail) limit() float64 {

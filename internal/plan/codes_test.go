@@ -79,6 +79,7 @@ var codeCases = []struct {
 
 	// Metrics and guardrails.
 	{"metric.bad", "badAbove: 50", "badAbove: 50, badBelow: ¦51", ""},
+	{"metric.age", "missing: {kind: proportion}", "missing: {kind: proportion, maxAge: ¦1m}", ""},
 	{"metric.scale", "missing: {kind: proportion}", "missing: {kind: proportion, scale: ¦6}", ""},
 	{"metric.builtin", "missing: {kind: proportion}", "missing: {kind: proportion}\n    ¦error: {kind: value}", ""},
 	{"signal.syntax", "\"event:missing\"", "¦\"null\"", ""},
@@ -87,7 +88,7 @@ var codeCases = []struct {
 	{"ref.unknown", "guards: [reads]", "guards: [reads, ¦read]", ""},
 	{"ref.unknown", "cohort: internal", "cohort: ¦intern", "also"},
 	{"ref.unknown", "too\"}", "too\", expect: [{metric: ¦recall, change: up}]}", ""},
-	{"test.unsupported", "kind: always-valid", "kind: ¦psi", ""},
+	{"test.unsupported", "kind: always-valid", "kind: ¦cusum", ""},
 	{"test.field", "worseBy: 0.5pp", "worseBy: 0.5pp, window: ¦5s", ""},
 	{"test.field", "worseBy: 20%", "worseBy: 20%, detect: ¦60%", ""},
 	{"test.limit", "worseBy: 20%", "worseBy: 20%, max: ¦100", ""},

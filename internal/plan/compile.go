@@ -224,7 +224,18 @@ func (c *compiler) metrics(v *value) {
 			c.fail(m, "name.reserved", `"assignment" is the built-in metric of units on the wrong arm`, "choose another name")
 			continue
 		}
-		c.plan.Metrics[name] = c.metric(name, m)
+		if _, taken := c.plan.Metrics[name]; taken && name != evidence.MetricError {
+			c.fail(m, "name.reserved", quote(name)+" is what a feature of this specification measures", "rename one of them")
+			continue
+		}
+		if m.get("kind").text == evidence.KindFeature {
+			c.feature(name, m)
+		} else {
+			c.plan.Metrics[name] = c.metric(name, m)
+		}
+		if age := m.get("maxAge"); age.given && m.get("kind").text != evidence.KindFeature {
+			c.fail(age, "metric.age", "only a feature has an age", "make the kind feature, or remove maxAge")
+		}
 		if unit := m.get("unit"); unit.ok {
 			if c.plan.Units == nil {
 				c.plan.Units = map[string]string{}
@@ -256,7 +267,7 @@ func (c *compiler) metric(name string, m *value) evidence.Metric {
 		if scale.ok {
 			out.Scale = int(scale.whole)
 		}
-	} else if scale.given {
+	} else if scale.given && out.Kind != evidence.KindFeature {
 		c.fail(scale, "metric.scale", "a proportion has no histogram", "remove scale, or make the kind value")
 	}
 	if name == evidence.MetricError && (out.Kind == evidence.KindValue || above.given || below.given || out.Once || m.get("unit").given) {

@@ -1,5 +1,7 @@
 package plan
 
+import "sluice.dev/sdk/evidence"
+
 // typ says how a field's value is read.
 type typ uint8
 
@@ -203,13 +205,14 @@ func analysisFields() field {
 
 func metricFields() field {
 	return obj("", "One metric.",
-		enum("kind", "proportion: each observation is good or bad. value: each observation is a number, kept as a histogram.", "proportion", "value").required(),
+		enum("kind", "proportion: each observation is good or bad. value: each observation is a number, kept as a histogram. feature: an ML feature's values as NAME, and NAME-nulls, NAME-schema, NAME-duplicates, NAME-age (s) and NAME-drift.", "proportion", "value", evidence.KindFeature).required(),
 		scal(tText, "unit", "Unit of the values, such as ms or minutes; shown, and understood in limits."),
 		num(tNumber, "badAbove", "An observation above it counts as bad.", span{-1e15, 1e15, false}),
 		num(tNumber, "badBelow", "An observation below it counts as bad; without badAbove lower values are the worse ones.", span{-1e15, 1e15, false}),
 		num(tWhole, "scale", "Resolution of the histogram: neighbouring bounds differ by the factor 2^(2^-scale).", span{5, 10, false}).defaults("5"),
 		scal(tDuration, "settle", "How long after its start a second stays open for its last observations.").defaults("3s"),
 		scal(tBool, "scoredOnce", "One observation per unit and rollout is kept.").defaults("false"),
+		scal(tDuration, "maxAge", "Of a feature: an older value counts as bad in NAME-age."),
 	)
 }
 
@@ -219,7 +222,7 @@ func guardrailFields() field {
 		enum("role", "guardrail: a breach takes the rollout back. signal: a breach pauses at most.", "guardrail", "signal").soon("success").defaults("guardrail"),
 		scal(tText, "signal", "What is judged: sdk:NAME, gateway:NAME or event:NAME of a metric; sdk:errors is built in.").required().
 			or(field{typ: tLater}),
-		enum("stat", "What of the metric is judged.", "proportion", "mean", "distribution", "p50", "p90", "p95", "p99").
+		enum("stat", "What of the metric is judged; flips: how often two versions disagree about the same input, in any arm, against max alone.", "proportion", "mean", "distribution", "p50", "p90", "p95", "p99", statFlips).
 			soon("p75", "p999", "max", "min", "sum", "count").
 			defaults("proportion, or mean of a value under a threshold and distribution under always-valid"),
 		enum("compare", "What the exposed arm is compared with.", "concurrent").soon("baseline", "previous-version", "previous-period").
@@ -243,11 +246,11 @@ func guardrailFields() field {
 
 func testFields() field {
 	return obj("test", "The rule.",
-		enum("kind", "threshold: looks of a fixed length. always-valid: bounded by alpha however often one looks.", "threshold", "always-valid").required().
-			soon("equals", "psi", "ks", "anomaly", "cusum").refused("test.unsupported"),
+		enum("kind", "threshold: looks of a fixed length. always-valid: bounded by alpha however often one looks. psi: the same for drift of values either way, of a size that matters.", "threshold", "always-valid", kindPSI).required().
+			soon("equals", "ks", "anomaly", "cusum").refused("test.unsupported"),
 		scal(tQuantity, "worseBy", "Margin against the baseline arm: 20% relative, 2pp in percentage points, or a number in the metric's unit."),
-		scal(tQuantity, "max", "Limit of the exposed arm alone."),
-		scal(tQuantity, "detect", "Smallest harm that a pass must have been able to see; always-valid only.").defaults("three times worseBy"),
+		scal(tQuantity, "max", "Limit of the exposed arm alone; of psi the largest index that is tolerated, 0.25 by default."),
+		scal(tQuantity, "detect", "Smallest harm that a pass must have been able to see; always-valid and psi.").defaults("three times worseBy, or max of psi"),
 		scal(tDuration, "window", "Length of one look; threshold only.").defaults("5s"),
 		num(tWhole, "minN", "Observations per arm that one look needs; threshold only.", span{1, 1e9, false}).defaults("20; 30 for p90, 60 for p95, 300 for p99"),
 	).with(notYet("value", "minSamples", "pairedBy", "method", "z", "betterBy", "blips"))

@@ -167,6 +167,14 @@ func (c *compiler) test(v *value, g *judge.Guardrail, m evidence.Metric, known b
 		return
 	}
 	g.Test = judge.TestKind(kind.text)
+	switch {
+	case kind.text == kindPSI:
+		c.drift(v, t, g, m, known)
+		return
+	case v.get("stat").text == statFlips:
+		c.flips(v, t, g, m, known)
+		return
+	}
 	if g.Test == judge.AlwaysValid {
 		if g.Class != judge.ClassE {
 			c.fail(v.get("signal"), "guardrail.class", "an always-valid test needs exact evidence (class E)", "use a signal of sdk:, gateway: or event:, or kind: threshold")

@@ -107,6 +107,7 @@ type laneState struct {
 	Shares   []float64      `json:"shares"` // of ln e, by unit bucket
 	Effect   effectSums     `json:"effect"`
 	ScoreRef *[2]float64    `json:"scoreRef,omitempty"` // mean and deviation of the bins, frozen, for the spread of values
+	Drift    *driftSums     `json:"drift,omitempty"`    // of two-sided lanes
 }
 
 // test is one null hypothesis: a margin, in one direction.

@@ -63,6 +63,9 @@ func (l *Lane) downscale(scale int) {
 		r[0], r[1] = math.Ldexp(r[0], -by), math.Ldexp(r[1], -by)
 	}
 	l.st.Effect.Shift = math.Ldexp(l.st.Effect.Shift, -by)
+	if l.st.Drift != nil {
+		l.st.Drift.downscale(by)
+	}
 }
 
 // binsOf merges the histograms of an arm at the lane's scale and counts what is in none of them.
@@ -422,6 +425,9 @@ func (l *Lane) learn(b *Block) {
 		l.st.Totals = l.st.Totals.plus(Counts{s.Exposed.N, s.Exposed.Bad, s.Baseline.N, s.Baseline.Bad})
 		l.learnSpread(s)
 		l.st.Effect.add(l, s)
+		if l.cfg.side() == Both {
+			l.learnDrift(s)
+		}
 		if l.cfg.values() {
 			for j := range s.Exposed.Parts {
 				l.st.Exposed.Merge(s.Exposed.Parts[j].Hist)
@@ -437,6 +443,10 @@ func (l *Lane) learn(b *Block) {
 func (l *Lane) learnSpread(s *Stratum) {
 	if l.cfg.Kind == Distribution {
 		l.learnScores(s)
+		return
+	}
+	if l.cfg.Kind == Count {
+		l.learnShares(s)
 		return
 	}
 	if l.cfg.Kind == P99 && !l.warm() {

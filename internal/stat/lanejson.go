@@ -56,6 +56,9 @@ func (l *Lane) adopt(s *laneState) error {
 	if l.cfg.values() && (s.Baseline == nil || s.Exposed == nil || s.Baseline.Scale != s.Scale || s.Exposed.Scale != s.Scale || s.Scale > l.st.Scale) {
 		return fmt.Errorf("lane: histograms do not fit scale %d", s.Scale)
 	}
+	if d := s.Drift; d != nil && (len(d.Cuts) >= driftCells || len(d.Exposed) != len(d.Cuts)+2 || len(d.Baseline) != len(d.Exposed)) {
+		return fmt.Errorf("lane: drift over %d cells with %d cuts", len(d.Exposed), len(d.Cuts))
+	}
 	l.st = *s
 	l.plan = schedule{lnStart: lnZero, lnG: lnZero, notBegun: l.notBegun(), unstarted: 1}
 	if s.Blocks > 0 {

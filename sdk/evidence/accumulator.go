@@ -77,6 +77,7 @@ type Accumulator struct {
 	rollout  string
 	maxOpen  int64
 	metrics  []metricDef // [0] is MetricError, the others sorted by name
+	features map[string]featureIDs
 	dims     []*dimension
 	values   atomic.Pointer[[]valueDef] // by ValueID; [0] unused
 	keys     atomic.Pointer[keyTable]
@@ -179,6 +180,15 @@ func (a *Accumulator) addMetrics(metrics map[string]Metric) error {
 		if m.def.Once {
 			m.once = once
 			once++
+		}
+	}
+	a.features = map[string]featureIDs{}
+	for _, name := range names {
+		a.features[name] = a.feature(name)
+		for _, part := range FeatureParts() {
+			if of, ok := strings.CutSuffix(name, part); ok {
+				a.features[of] = a.feature(of)
+			}
 		}
 	}
 	return nil

@@ -111,7 +111,7 @@ export function short(digest?: string): string {
 /** scaleOf says in what a verdict's numbers are measured. */
 export function scaleOf(v: { guardrail: string; scale?: string; stat?: string }, plan: Plan): Scaled {
   const g = plan.judge.guardrails?.find((x) => x.name === v.guardrail);
-  return { stat: v.stat || g?.stat, scale: v.scale ?? 'relative', unit: (g && plan.units?.[g.metric]) || '' };
+  return { stat: v.stat || g?.stat, scale: v.scale ?? 'relative', unit: g?.stat === 'drift' ? 'PSI' : (g && plan.units?.[g.metric]) || '' };
 }
 
 export interface Judged { tone: Tone; word: string }

@@ -21,7 +21,7 @@ function significant(x: number): string {
 
 const sign = (s: string, x: number) => (x >= 0 ? `+${s}` : s);
 
-const share = (stat?: string) => !stat || stat === 'proportion';
+const share = (stat?: string) => !stat || stat === 'proportion' || stat === 'flips';
 
 /** seconds are written in the unit in which they are read. */
 function inUnit(x: number, unit: string): string {

@@ -15,6 +15,8 @@ func slicesCmd(g *globals) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{
 		Use: "slices NAME", Short: "Rank segment and source values by their evidence of harm", Args: cobra.ExactArgs(1),
+		Long: "FOUND marks slices held to a false-discovery rate of 5 % over all guardrails, segments and sources. Below stands how each\n" +
+			"guardrail's effect goes with exposure, and what that lets expect of the next stage.",
 		Example: "  sluice slices spend7d-v15\n  sluice slices spend7d-v15 --most 50 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
@@ -28,7 +30,10 @@ func slicesCmd(g *globals) *cobra.Command {
 			if g.output == "json" {
 				return g.json(json.RawMessage(raw))
 			}
-			var out struct{ Slices []judge.Slice }
+			var out struct {
+				Slices    []judge.Slice
+				Responses []judge.Response
+			}
 			if err := json.Unmarshal(raw, &out); err != nil {
 				return err
 			}
@@ -36,7 +41,13 @@ func slicesCmd(g *globals) *cobra.Command {
 				g.say("no always-valid guardrail has judged anything yet")
 				return nil
 			}
-			return g.slices(out.Slices[:min(most, len(out.Slices))])
+			if err := g.slices(out.Slices[:min(most, len(out.Slices))]); err != nil {
+				return err
+			}
+			for _, r := range out.Responses {
+				g.printf("%s\n", r.Text)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().IntVar(&most, "most", 15, "lines at the most")
@@ -45,7 +56,7 @@ func slicesCmd(g *globals) *cobra.Command {
 
 func (g *globals) slices(list []judge.Slice) error {
 	tw := tabwriter.NewWriter(g.out, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "GUARDRAIL\tSLICE\tln E\tBASELINE\tEXPOSED\tLIMIT\tN (b/e)\tSAME AS")
+	fmt.Fprintln(tw, "GUARDRAIL\tSLICE\tln E\tBASELINE\tEXPOSED\tLIMIT\tN (b/e)\tFOUND\tSAME AS")
 	for _, s := range list {
 		slice, same := s.Value, ""
 		if slice == "" {
@@ -54,7 +65,11 @@ func (g *globals) slices(list []judge.Slice) error {
 		for _, v := range s.Same {
 			same += v.Value + " "
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.4g\t%.4g\t%.4g %s\t%d/%d\t%s\n", s.Guardrail, slice, s.LogE, s.Baseline, s.Exposed, s.Limit, s.Scale, s.NBaseline, s.NExposed, same)
+		found := ""
+		if s.Discovered {
+			found = "yes"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.4g\t%.4g\t%.4g %s\t%d/%d\t%s\t%s\n", s.Guardrail, slice, s.LogE, s.Baseline, s.Exposed, s.Limit, s.Scale, s.NBaseline, s.NExposed, found, same)
 	}
 	return tw.Flush()
 }

@@ -27,6 +27,23 @@ func (e *Engine) Rollout(name string) (rollout.Status, error) {
 	return st, nil
 }
 
+// Responses fits each guardrail's effect against the exposures of the rollout's present cohort and forecasts the next stage, over
+// the seconds that are kept. An unknown rollout has none. The work is in the function that is returned: it may run while the
+// engine goes on, since kept seconds never change.
+func (e *Engine) Responses(name string) func() []judge.Response {
+	r, ok := e.runs[name]
+	if !ok || r.state.Stage < 0 || r.state.Stage >= len(r.plan.Stages) {
+		return func() []judge.Response { return []judge.Response{} }
+	}
+	next := uint32(0)
+	cohort := r.plan.Stages[r.state.Stage].Cohort
+	if i := r.state.Stage + 1; i < len(r.plan.Stages) && r.plan.Stages[i].Cohort == cohort {
+		next = uint32(r.plan.Stages[i].Served())
+	}
+	p, kept := r.plan, r.kept
+	return func() []judge.Response { return judge.Responses(p.Judge, p.Metrics, kept, cohort, next) }
+}
+
 // Slices ranks the segment and source values of a rollout by their evidence of harm, strongest first.
 func (e *Engine) Slices(name string) ([]judge.Slice, error) {
 	r, err := e.run(name)

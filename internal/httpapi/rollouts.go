@@ -309,6 +309,8 @@ func (a *API) proof(ctx context.Context, in *NameParam) (*rawOutput, error) {
 type SlicesBody struct {
 	Slices []judge.Slice `json:"slices" doc:"strongest evidence of harm first; identical slices are one"`
 	Lines  []string      `json:"lines" doc:"the slices in words"`
+
+	Responses []judge.Response `json:"responses" doc:"each guardrail's effect against exposure, with a forecast of the next stage"`
 }
 
 type slicesOutput struct{ Body SlicesBody }
@@ -317,9 +319,15 @@ func (a *API) slices(ctx context.Context, in *NameParam) (*slicesOutput, error) 
 	out := &slicesOutput{Body: SlicesBody{Slices: []judge.Slice{}, Lines: []string{}}}
 	var list []judge.Slice
 	var err error
-	if rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) { list, err = e.Slices(in.Name) }); rerr != nil {
+	responses := func() []judge.Response { return nil }
+	rerr := a.cfg.Controller.Read(ctx, func(e *engine.Engine) {
+		list, err = e.Slices(in.Name)
+		responses = e.Responses(in.Name)
+	})
+	if rerr != nil {
 		return nil, a.fail(rerr)
 	}
+	out.Body.Responses = responses()
 	for _, s := range list {
 		out.Body.Slices = append(out.Body.Slices, s)
 		out.Body.Lines = append(out.Body.Lines, judge.Sentence(s.Verdict))

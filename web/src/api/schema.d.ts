@@ -716,6 +716,22 @@ export interface components {
             dataDependencies?: components["schemas"]["Dependency"][] | null;
             failureModes?: components["schemas"]["FailureMode"][] | null;
         };
+        Dose: {
+            /** Format: double */
+            baseline: number;
+            /** Format: double */
+            effect: number;
+            /** Format: double */
+            exposed: number;
+            /** Format: double */
+            exposure: number;
+            /** Format: int64 */
+            nBaseline: number;
+            /** Format: int64 */
+            nExposed: number;
+            /** Format: double */
+            se: number;
+        };
         EvaluateBody: {
             /**
              * Format: int64
@@ -798,6 +814,16 @@ export interface components {
             flags: components["schemas"]["FlagRow"][] | null;
             /** Format: int64 */
             revision: number;
+        };
+        Forecast: {
+            /** Format: double */
+            effect: number;
+            /** Format: double */
+            exposure: number;
+            /** Format: double */
+            lower: number;
+            /** Format: double */
+            upper: number;
         };
         ForeignClient: {
             /** @description the token, or anonymous */
@@ -1094,6 +1120,17 @@ export interface components {
             result: string;
             verdicts: components["schemas"]["Verdict"][] | null;
         };
+        Response: {
+            doses: components["schemas"]["Dose"][] | null;
+            guardrail: string;
+            next?: components["schemas"]["Forecast"];
+            scale: string;
+            /** Format: double */
+            slope: number;
+            /** Format: double */
+            slopeSE: number;
+            text: string;
+        };
         Rollback: {
             /** Format: int64 */
             ackDeadline: number;
@@ -1175,6 +1212,7 @@ export interface components {
             /** Format: double */
             detectable?: number;
             dim: string;
+            discovered: boolean;
             /** Format: double */
             effect: number;
             evidence?: string;
@@ -1222,6 +1260,8 @@ export interface components {
         SlicesBody: {
             /** @description the slices in words */
             lines: string[] | null;
+            /** @description each guardrail's effect against exposure, with a forecast of the next stage */
+            responses: components["schemas"]["Response"][] | null;
             /** @description strongest evidence of harm first; identical slices are one */
             slices: components["schemas"]["Slice"][] | null;
         };

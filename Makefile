@@ -42,7 +42,7 @@ demo: build ## run the main job on real data: a bad feed is caught and taken bac
 
 # Pure packages start no goroutine (arch_test.go), so there is nothing to race in them: they run without the detector, and with
 # it the long simulations would take an hour. Everything else runs with it.
-PURE := . $(addprefix ./internal/,audit stat profile anomaly judge bench plan policy revision fleet rollout engine report vtime sim dst demo/flights)
+PURE := . $(addprefix ./internal/,audit stat profile anomaly judge bench plan tune policy revision fleet rollout engine report vtime sim dst demo/flights)
 
 # PostgreSQL for the tests that share a store between servers: Debian's, installed when absent and root. Without it they skip
 # with one line each, and fail where CI is set.

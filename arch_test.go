@@ -45,6 +45,7 @@ var house = map[string]room{
 	"internal/bench":           {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/evidence"}},
 	"internal/plan":            {pure: true, may: []string{"internal/judge", "internal/stat", "sdk/flag", "sdk/evidence"}},
 	"internal/profile":         {pure: true, may: []string{"internal/stat"}},
+	"internal/tune":            {pure: true, may: []string{"internal/plan", "internal/judge", "sdk/evidence"}},
 	"internal/table":           {may: []string{"internal/profile"}},
 	"internal/policy":          {pure: true, may: []string{"internal/plan", "sdk/flag"}},
 	"internal/revision":        {pure: true, may: []string{"sdk/flag"}},
@@ -67,7 +68,7 @@ var house = map[string]room{
 	"internal/httpapi":         {may: append([]string{"internal/control", "internal/report", "internal/store"}, pureTypes...)},
 	"internal/webui":           {},
 	"internal/client":          {},
-	"internal/app":             {may: slices.Concat([]string{"internal/control", "internal/fail", "internal/lead"}, adapters, pureTypes)},
+	"internal/app":             {may: slices.Concat([]string{"internal/control", "internal/tune", "internal/fail", "internal/lead"}, adapters, pureTypes)},
 	"internal/agent":           {may: []string{"sdk", "sdk/flag", "sdk/slp", "internal/ofrep"}},
 	"internal/demo":            {may: []string{"sdk", "sdk/flag", "internal/client", "internal/demo/flights"}},
 	"internal/demo/flights":    {pure: true, may: []string{"sdk/flag"}},
@@ -75,7 +76,7 @@ var house = map[string]room{
 	"internal/sim":             {may: slices.Concat([]string{"internal/store", "internal/report", "internal/demo/flights", "internal/vtime"}, pureTypes)},
 	"internal/dst":             {may: append([]string{"internal/control", "internal/store", "internal/vtime"}, pureTypes...)},
 	"internal/cli": {may: slices.Concat([]string{"internal/app", "internal/client", "internal/agent", "internal/gateway",
-		"internal/demo", "internal/sim", "internal/bench", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "sdk"}, pureTypes)},
+		"internal/demo", "internal/sim", "internal/bench", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "internal/tune", "sdk"}, pureTypes)},
 	"tools/flightsdata": {may: []string{"internal/demo/flights"}},
 }
 

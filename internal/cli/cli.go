@@ -210,7 +210,7 @@ func newRoot(g *globals) *cobra.Command {
 		serveCmd(g), demoCmd(g), componentProcessCmd(g), applyCmd(g), lintCmd(g), explainCmd(g), g.linked(getCmd(g)), g.linked(statusCmd(g)),
 		actCmd(g, "promote", "End the current stage now and go on"), actCmd(g, "pause", "Hold the rollout where it is"),
 		actCmd(g, "resume", "Go on after a pause"), actCmd(g, "cancel", "End a rollout; rolls back if anything is exposed"),
-		actCmd(g, "undo", "Put the earlier variant back after completion"), rollbackCmd(g), offCmd(g), g.linked(whyCmd(g)), slicesCmd(g), profileCmd(g), judgeCmd(g), proofCmd(g), componentCmd(g), flagCmd(g), auditCmd(g), tokenCmd(g), benchCmd(g), backupCmd(g), restoreCmd(g), doctorCmd(g), versionCmd(g),
+		actCmd(g, "undo", "Put the earlier variant back after completion"), rollbackCmd(g), offCmd(g), g.linked(whyCmd(g)), slicesCmd(g), profileCmd(g), tuneCmd(g), judgeCmd(g), proofCmd(g), componentCmd(g), flagCmd(g), auditCmd(g), tokenCmd(g), benchCmd(g), backupCmd(g), restoreCmd(g), doctorCmd(g), versionCmd(g),
 		agentCmd(g), execCmd(g), exitCodesCmd(g),
 	)
 	root.SetHelpTemplate(helpTemplate)

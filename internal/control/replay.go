@@ -106,3 +106,44 @@ func sameJSON(a, b judge.Report) bool {
 	jb, errb := json.Marshal(b)
 	return erra == nil && errb == nil && bytes.Equal(ja, jb)
 }
+
+// Recording is a stored rollout that has ended, with all its evidence.
+type Recording struct {
+	Name    string
+	Plan    *plan.Plan
+	State   rollout.State
+	Seconds []evidence.Second
+	Events  []judge.Event
+}
+
+// Recordings reads every rollout that has ended and still has its evidence, by name.
+func Recordings(ctx context.Context, s store.Store) ([]Recording, error) {
+	names, err := s.Rollouts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list rollouts: %w", err)
+	}
+	var out []Recording
+	for _, name := range names {
+		run, err := loadRun(ctx, s, name)
+		if err != nil {
+			return nil, fmt.Errorf("rollout %s: %w", name, err)
+		}
+		state, err := engine.CheckpointState(run.Checkpoint)
+		if err != nil {
+			return nil, fmt.Errorf("rollout %s: %w", name, err)
+		}
+		rows, err := readEvidence(ctx, s, name, 0)
+		if err != nil {
+			return nil, fmt.Errorf("rollout %s: %w", name, err)
+		}
+		if !state.Phase.Terminal() || len(rows) == 0 {
+			continue
+		}
+		rec := Recording{Name: name, Plan: run.Plan, State: state}
+		for _, row := range rows {
+			rec.Seconds, rec.Events = append(rec.Seconds, row.Second), append(rec.Events, row.Events...)
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}

@@ -96,22 +96,22 @@ func relabel(recorded []tune.Recorded, harmless, harmful []string) error {
 
 // proposed is the answer of tune propose in JSON.
 type proposed struct {
-	Rollouts  []labelled      `json:"rollouts"`
+	Rollouts  []recordedAs      `json:"rollouts"`
 	Proposals []tune.Proposal `json:"proposals"`
 	Diff      string          `json:"diff"`
 	ByHand    []string        `json:"byHand,omitempty"` // changes that the diff could not make
 }
 
-type labelled struct {
+type recordedAs struct {
 	Name    string `json:"name"`
 	Harm    bool   `json:"harm"`
 	Seconds int    `json:"seconds"`
 }
 
 func (g *globals) propose(file string, src []byte, recorded []tune.Recorded, proposals []tune.Proposal) error {
-	out := proposed{Rollouts: []labelled{}, Proposals: proposals}
+	out := proposed{Rollouts: []recordedAs{}, Proposals: proposals}
 	for _, r := range recorded {
-		out.Rollouts = append(out.Rollouts, labelled{r.Name, r.Harm, len(r.Seconds)})
+		out.Rollouts = append(out.Rollouts, recordedAs{r.Name, r.Harm, len(r.Seconds)})
 	}
 	text := src
 	for _, p := range proposals {

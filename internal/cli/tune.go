@@ -96,7 +96,7 @@ func relabel(recorded []tune.Recorded, harmless, harmful []string) error {
 
 // proposed is the answer of tune propose in JSON.
 type proposed struct {
-	Rollouts  []recordedAs      `json:"rollouts"`
+	Rollouts  []recordedAs    `json:"rollouts"`
 	Proposals []tune.Proposal `json:"proposals"`
 	Diff      string          `json:"diff"`
 	ByHand    []string        `json:"byHand,omitempty"` // changes that the diff could not make

@@ -57,9 +57,9 @@ func parquetRows(in io.ReaderAt, size int64, sink Sink) (err error) {
 			err = fmt.Errorf("after row %d: damaged Parquet data (%v): write the file again", row, p)
 		}
 	}()
-	f, err := parquet.OpenFile(in, size, parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+	f, err := openParquet(in, size)
 	if err != nil {
-		return fmt.Errorf("not a readable Parquet file (%w): write it again, or name it by what it is", err)
+		return err
 	}
 	p, err := newParquetReader(f)
 	if err != nil {

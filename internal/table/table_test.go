@@ -5,9 +5,11 @@ import (
 	"compress/gzip"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -242,7 +244,7 @@ func TestRefusals(t *testing.T) {
 		{"a.jsonl", strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40), "nest deeper than 16"},
 		{"a.jsonl", wide, "at most 1024 columns"}, {"a.jsonl", strings.Repeat("[", 1<<20+1), "longer than 1024 KiB"},
 		{"a.jsonl", "{\"a\":" + strings.Repeat("[", 20000), "not JSON"},
-		{"a.parquet", "PAR1 but not really PAR1", "not a readable Parquet file"}, {"a.parquet", "x", "not a readable Parquet file"},
+		{"a.parquet", "PAR1 but not really PAR1", "not a readable Parquet file"}, {"a.parquet", "PAR1\xff\xff\xff\x7fPAR1", "a footer of 2147483647 bytes in a file of 12"}, {"a.parquet", "x", "not a readable Parquet file"},
 		{"a.parquet.gz", packed(t, "x"), "not a readable Parquet file"},
 	} {
 		path := file(t, tt.name, tt.content)
@@ -256,18 +258,35 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestDamagedParquet: no flipped byte makes the reader panic or hang; what it returns is rows or an error.
+// TestDamagedParquet: whatever bytes are damaged, the reader comes back, with rows or an error, and never takes memory for what a
+// damaged length announces.
 func TestDamagedParquet(t *testing.T) {
 	var list []record
-	for i := range 50 {
+	for i := range 200 {
 		x := float64(i)
 		list = append(list, record{ID: int64(i), Price: &x, Word: fmt.Sprint(i % 3)})
 	}
 	good := inParquet(t, list)
-	for i := 0; i < len(good); i += 3 {
+	rng := rand.New(rand.NewPCG(1, 1))
+	refused := 0
+	for range 500 {
 		bad := []byte(good)
-		bad[i] ^= 0xff
-		_ = parquetRows(bytes.NewReader(bad), int64(len(bad)), profile.New()) // any answer will do: it came back
+		for range 1 + rng.IntN(4) {
+			bad[rng.IntN(len(bad))] = byte(rng.IntN(256))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := parquetRows(bytes.NewReader(bad), int64(len(bad)), profile.New())
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			refused++
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+			t.Fatalf("%d MiB taken for a file of %d bytes: %v", took>>20, len(bad), err)
+		}
+	}
+	if refused < 250 {
+		t.Errorf("%d of 500 damaged files were refused", refused)
 	}
 }
 

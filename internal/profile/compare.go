@@ -67,9 +67,9 @@ func (l limit) of(effect float64) Verdict {
 // least is how many rows each side needs before anything is said of a column.
 const least = 30
 
-// checks is how many tests at most are made of one column: nulls both ways, types, both ends of the range, new categories,
-// two of the values.
-const checks = 8
+// checks is how many tests at most are made of one column: nulls both ways, types, both ends of the range, two of new
+// categories, two of the values.
+const checks = 9
 
 // WholeRows is the name under which a report says what concerns no single column.
 const WholeRows = "*"

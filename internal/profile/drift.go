@@ -89,31 +89,43 @@ func (c *comparison) outside(f *Finding, now, base *Column) {
 	}
 }
 
-// fresh tests the share of categories that the baseline has not. In columns whose values hardly repeat new ones are the
-// rule: how many come is what the baseline's single values foretell.
+// fresh looks for categories that the baseline does not have, exactly and without assumptions. In columns whose values hardly
+// repeat new ones are the rule, and a new value that comes often comes as one lump, so their number alone says nothing:
+// the commonest new value must be too common for all of its places to lie in this batch by chance, or the values that come
+// once in both batches together must lie in this one too often.
 func (c *comparison) fresh(f *Finding, now, base *Column) {
-	if len(now.texts) == 0 || len(base.texts) == 0 {
+	n, m := uint64(len(now.texts)), uint64(len(base.texts))
+	if n == 0 || m == 0 {
 		return
 	}
-	known := map[string]int{}
-	for _, s := range base.texts {
-		known[s]++
-	}
-	var k, single uint64
-	for _, s := range now.texts {
-		if known[s] == 0 {
-			k++
+	counts := map[string][2]uint64{}
+	for i, texts := range [2][]string{base.texts, now.texts} {
+		for _, s := range texts {
+			k := counts[s]
+			k[i]++
+			counts[s] = k
 		}
 	}
-	for _, n := range known {
-		if n == 1 {
-			single++
+	var fresh, most, here, there uint64
+	commonest := ""
+	for s, k := range counts {
+		if k[0] == 0 {
+			fresh += k[1]
+			if k[1] > most || k[1] == most && s < commonest {
+				most, commonest = k[1], s
+			}
+		}
+		if k[0]+k[1] == 1 {
+			here, there = here+k[1], there+k[0]
 		}
 	}
-	// Good and Turing: the chance that the next value is new is the share of values that came once.
-	f.Figures.Drift.New = float64(k) / float64(len(now.texts))
-	v, by := c.differs(k, uint64(len(now.texts)), single, uint64(len(base.texts)), limitNew)
-	f.say(v, "%s of values are categories that the baseline does not have (+%.2g pp)", percent(f.Figures.Drift.New), 100*by)
+	share := float64(most) / float64(n)
+	f.Figures.Drift.New = float64(fresh) / float64(n)
+	if limitNew.of(share) != Pass && stat.DrawTail(most, n, most, n+m)*float64(len(counts)) < c.level {
+		f.say(limitNew.of(share), "%s of values are %q, a category that the baseline does not have", percent(share), commonest)
+	}
+	v, by := c.differs(here, n, there, m, limitNew)
+	f.say(v, "%s of values are categories that come nowhere else, %s in the baseline (+%.2g pp)", percent(float64(here)/float64(n)), percent(float64(there)/float64(m)), 100*by)
 }
 
 func (c *comparison) numbers(f *Finding, now, base *Column) {

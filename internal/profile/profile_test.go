@@ -147,9 +147,14 @@ func TestPlantedChanges(t *testing.T) {
 				row[3] = num(7 + rng.Float64())
 			}
 		}},
-		{"a new category", "country", Fail, "does not have", func(rng *rand.Rand, row []Cell) {
+		{"a new category", "country", Fail, "a category that the baseline does not have", func(rng *rand.Rand, row []Cell) {
 			if rng.Float64() < 0.08 {
 				row[4] = text("xx")
+			}
+		}},
+		{"values that come once", "user", Fail, "come nowhere else", func(rng *rand.Rand, row []Cell) {
+			if rng.Float64() < 0.1 {
+				row[5] = text(fmt.Sprint("user-", rng.Uint64()))
 			}
 		}},
 		{"categories in other shares", "country", Fail, "stability index", func(rng *rand.Rand, row []Cell) {

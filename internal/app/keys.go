@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/audit"
 	"sluice.dev/sluice/internal/fail"
 	"sluice.dev/sluice/internal/httpapi"
 	"sluice.dev/sluice/internal/store"
@@ -75,4 +76,19 @@ func makeKeys(ctx context.Context, s store.Store) (keys, error) {
 	}
 	fail.At(fail.KeysStored)
 	return keys{stored.Signer, stored.Verifier, stored.Pins}, nil
+}
+
+// Sign implements push.HeadSigner.
+func (k keys) Sign(env string, epoch uint64, head slp.Head) string {
+	signed, err := audit.SignEnvHead(audit.EnvHead{Env: env, Epoch: epoch, Rev: head.Rev, Digest: head.Digest}, k.signer)
+	if err != nil {
+		return "" // members then hold no proof of it; nothing else depends on it
+	}
+	return signed
+}
+
+// Open implements push.HeadSigner.
+func (k keys) Open(env, signed string) (epoch uint64, head slp.Head, ok bool) {
+	h, err := audit.OpenEnvHead(signed, k.verifier)
+	return h.Epoch, slp.Head{Rev: h.Rev, Digest: h.Digest}, err == nil && h.Env == env
 }

@@ -54,7 +54,7 @@ func (l *leading) begin(ctx context.Context) error {
 	if l.keys, err = loadKeys(ctx, a.store); err != nil {
 		return err
 	}
-	l.push = push.New(push.Config{Env: a.envOf, PinKeys: l.keys.pins, Now: clock.Now, Log: a.cfg.Log})
+	l.push = push.New(push.Config{Env: a.envOf, PinKeys: l.keys.pins, Heads: l.keys, Now: clock.Now, Log: a.cfg.Log})
 	l.ofrep = ofrep.New(ofrep.Config{Env: a.envOf, Caller: callerOf, Key: l.keys.pin[0].Key, Rate: a.cfg.EvaluateRate, Log: a.cfg.Log})
 	cfg.Grants = grants{l.push, l.ofrep}
 	if l.ctl, err = control.Start(ctx, cfg); err != nil {

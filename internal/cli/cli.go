@@ -212,6 +212,7 @@ func newRoot(g *globals) *cobra.Command {
 		actCmd(g, "resume", "Go on after a pause"), actCmd(g, "cancel", "End a rollout; rolls back if anything is exposed"),
 		actCmd(g, "undo", "Put the earlier variant back after completion"), rollbackCmd(g), offCmd(g), g.linked(whyCmd(g)), slicesCmd(g), profileCmd(g), tuneCmd(g), judgeCmd(g), proofCmd(g), componentCmd(g), flagCmd(g), auditCmd(g), tokenCmd(g), benchCmd(g), backupCmd(g), restoreCmd(g), doctorCmd(g), versionCmd(g),
 		agentCmd(g), execCmd(g), exitCodesCmd(g),
+		recoverCmd(g),
 	)
 	root.SetHelpTemplate(helpTemplate)
 	usageErrors(root)

@@ -251,6 +251,8 @@ func (c *Controller) act(out engine.Output) {
 			c.broadcast(f)
 		case engine.Horizon:
 			c.horizon(f)
+		case engine.Reelect:
+			c.reelect(f.Epoch)
 		}
 	}
 	for _, r := range out.Records {
@@ -288,5 +290,19 @@ func (c *Controller) horizon(f engine.Effect) {
 	fail.At(fail.HorizonRead)
 	if err := c.step(engine.Revoked{Rollout: f.Rollout, Seen: seen}); err != nil {
 		c.cfg.Log.Error("horizon", "rollout", f.Rollout, "err", err)
+	}
+}
+
+// reelect takes leadership again until the epoch is above one that members have seen of a store that is lost.
+func (c *Controller) reelect(above uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	for last := uint64(0); c.eng.Epoch() <= above && c.eng.Epoch() != last; {
+		last = c.eng.Epoch()
+		if err := c.recover(ctx); err != nil {
+			c.cfg.Log.Error("reelect", "err", err)
+			c.ahead = true
+			return
+		}
 	}
 }

@@ -57,6 +57,9 @@ func (c Edit) apply(e *Engine, o *Output) error {
 	if err != nil {
 		return err
 	}
+	if err := env.held(); err != nil {
+		return err
+	}
 	if c.IfHead != 0 && c.IfHead != env.rev.Number {
 		return refusal("revision.stale", "read the flag again and repeat the edit", "the edit was made against revision %d, the head is %d", c.IfHead, env.rev.Number)
 	}

@@ -37,6 +37,9 @@ type Engine struct {
 type environment struct {
 	rev   revision.Env
 	fleet *fleet.Fleet
+
+	lost        *Lost               // a member has proven that this server forgot something; nil otherwise
+	quarantined map[string]Unproven // instances that claim so without proof
 }
 
 // run is one rollout in the engine.
@@ -122,6 +125,7 @@ type EffectKind string
 const (
 	Broadcast EffectKind = "broadcast" // tell the environment's members: Event
 	Horizon   EffectKind = "horizon"   // publish the view, read the clock, send Revoked back
+	Reelect   EffectKind = "reelect"   // take leadership again until the epoch is above Epoch
 )
 
 // Effect is one thing to do.
@@ -129,6 +133,7 @@ type Effect struct {
 	Kind    EffectKind
 	Env     string
 	Rollout string
+	Epoch   uint64 // reelect
 	Event   slp.Event
 	Cause   *revision.Env // broadcast: the revision before, so that a delta can be made
 }

@@ -30,6 +30,9 @@ func (a Apply) apply(e *Engine, o *Output) error {
 	if err != nil {
 		return err
 	}
+	if err := env.held(); err != nil {
+		return err
+	}
 	if old, ok := e.runs[a.Plan.Name]; ok {
 		if old.state.Plan == a.Plan.Digest && !old.state.Phase.Terminal() {
 			return nil
@@ -140,6 +143,11 @@ func (c Command) apply(e *Engine, o *Output) error {
 	case rollout.Promote, rollout.PauseIt, rollout.Resume, rollout.Rollback, rollout.Cancel, rollout.Undo:
 	default:
 		return refusal("command.unknown", "use promote, pause, resume, rollback, cancel or undo", "%q is no command", c.Kind)
+	}
+	if env := e.envs[r.plan.Environment]; env != nil && c.Kind != rollout.Rollback {
+		if err := env.held(); err != nil {
+			return err
+		}
 	}
 	return e.feed(o, r, rollout.Event{Kind: c.Kind, Actor: c.Actor, Reason: c.Reason, Full: c.Full})
 }

@@ -43,6 +43,7 @@ func (j Join) apply(e *Engine, o *Output) error {
 	_, known := env.fleet.Members[j.Hello.Boot]
 	m := env.fleet.Join(j.Hello, e.now)
 	m.Renewed = e.now // it is alive now; a Hello grants no lease
+	env.admit(m)
 	if known {
 		return nil
 	}
@@ -97,6 +98,9 @@ func (a Acks) apply(e *Engine, o *Output) error {
 		}
 		if r.state.Phase.Terminal() {
 			errs = append(errs, e.undone(o, r))
+			continue
+		}
+		if env.lost != nil && !r.state.Back() {
 			continue
 		}
 		for _, l := range a.List {

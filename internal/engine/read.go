@@ -80,7 +80,7 @@ type Component struct {
 	Instance  string            `json:"instance"`
 	Boot      string            `json:"boot"`
 	Class     string            `json:"class"`
-	Status    string            `json:"status"` // live, silent, gone
+	Status    string            `json:"status"` // live, silent, gone, quarantined
 	Impl      string            `json:"impl,omitempty"`
 	Joined    time.Time         `json:"joined"`
 	Renewed   time.Time         `json:"renewed"`
@@ -130,7 +130,7 @@ func (e *Engine) Components(name string) ([]Component, error) {
 		}
 		out = append(out, c)
 	}
-	return out, nil
+	return append(out, env.keptOut()...), nil
 }
 
 // Now is the latest time the engine has seen.

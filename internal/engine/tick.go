@@ -39,6 +39,9 @@ func (t Tick) apply(e *Engine, o *Output) error {
 			continue
 		}
 		e.lapse(e.envs[r.plan.Environment], r)
+		if e.envs[r.plan.Environment].lost != nil && !r.state.Back() {
+			continue // nothing advances on what may be forgotten
+		}
 		// One rollout that cannot go on must not keep another from going back.
 		if !t.Starved {
 			errs = append(errs, e.evidence(o, r))
@@ -280,7 +283,7 @@ func (e *Engine) View(name string) (View, error) {
 			v.Floors[scope] = f
 		}
 		if r, ok := e.runs[scope]; ok {
-			if r.state.Exposed() && r.state.Phase != rollout.RollingBack && r.state.Phase != rollout.RollbackIncomplete {
+			if r.state.Exposed() && !r.state.Back() && env.lost == nil {
 				v.Leases[scope] = s.TTL
 			}
 			if r.state.Phase == rollout.Progressing && r.state.Sub == rollout.Arming {

@@ -78,7 +78,7 @@ func newProblem(status int, msg string, errs ...error) huma.StatusError {
 // conflicts are engine refusals that the caller can do nothing about in the request itself.
 var statusOf = map[string]int{
 	"scope.open": 409, "rollout.exists": 409, "rollout.name_used": 409, "rollout.flag_busy": 409, "rollout.component_busy": 409,
-	"flag.retired": 409, "revision.stale": 412, "object.unknown": 404, "phase": 409, "breach": 409, "exists": 409, "undo.changed": 409,
+	"flag.retired": 409, "revision.stale": 412, "object.unknown": 404, "phase": 409, "breach": 409, "exists": 409, "undo.changed": 409, "amnesia": 409, "amnesia.none": 409,
 }
 
 // fail turns any error of the layers below into an answer. It is the only place that does.

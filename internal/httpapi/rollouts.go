@@ -85,7 +85,9 @@ func (a *API) rollouts() {
 	} {
 		huma.Register(a.huma, op(verb, http.MethodPost, "/v1/rollouts/{name}/"+verb, "Act: "+verb, "rollouts"), a.act(kind, actionOf(kind)))
 	}
-	huma.Register(a.huma, op("all-off", http.MethodPost, "/v1/environments/{env}/off", "Take everything exposed in an environment back, now", "rollouts"), a.allOff)
+	huma.Register(a.huma, op("get-environment", http.MethodGet, "/v1/environments/{env}", "Show an environment", "environments"), a.getEnvironment)
+	huma.Register(a.huma, op("adopt", http.MethodPost, "/v1/environments/{env}/adopt", "Go on from a store that has forgotten something", "environments"), a.adopt)
+	huma.Register(a.huma, op("all-off", http.MethodPost, "/v1/environments/{env}/off", "Take everything exposed in an environment back, now", "environments"), a.allOff)
 }
 
 // actionOf is what policy calls an act. An undo is asked of whoever may roll back.

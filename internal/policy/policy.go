@@ -43,10 +43,11 @@ const (
 	Tokens   Action = "tokens"
 	Fleet    Action = "fleet"
 	Evaluate Action = "flag.evaluate"
+	Recover  Action = "recover" // go on from a store that has forgotten something
 )
 
 var allowed = map[Role][]Action{
-	Admin:     {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Tokens, Fleet, Evaluate},
+	Admin:     {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Tokens, Fleet, Evaluate, Recover},
 	Operator:  {Read, Apply, Promote, Pause, Resume, Rollback, Cancel, EditFlag, KillFlag, Evaluate},
 	OnCall:    {Read, Pause, Resume, Rollback, KillFlag, Evaluate},
 	Viewer:    {Read, Evaluate},

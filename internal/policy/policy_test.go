@@ -23,6 +23,7 @@ var table = []struct {
 	{Tokens, true, false, false, false, false, false},
 	{Fleet, true, false, false, false, true, false},
 	{Evaluate, true, true, true, true, true, true},
+	{Recover, true, false, false, false, false, false},
 }
 
 func TestRolesAndActions(t *testing.T) {

@@ -31,7 +31,9 @@ func (g *grants) join(boot string) {
 func (g *grants) renew(q slp.Renew, now time.Time) (slp.Grant, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.path.Renew(q, now)
+	grant, ok := g.path.Renew(q, now)
+	grant.Sig = g.view.Event.Sig
+	return grant, ok
 }
 
 func (g *grants) stop(scope string) {

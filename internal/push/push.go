@@ -29,7 +29,17 @@ type Config struct {
 	// PinKeys returns the keys that sign request pins of an environment, the current one first.
 	PinKeys func(env string) []slp.PinKey
 	Now     func() time.Time // the controller's clock, because leases and horizon are compared; nil means time.Now
-	Log     *slog.Logger     // nil discards
+	// Heads signs what members are told of the head and reads it back; nil signs nothing, and then no amnesia can be proven.
+	Heads HeadSigner
+	Log   *slog.Logger // nil discards
+}
+
+// HeadSigner vouches for heads of environments.
+type HeadSigner interface {
+	// Sign returns the head as members keep it, "" if it cannot be signed.
+	Sign(env string, epoch uint64, head slp.Head) string
+	// Open returns what a signed head says, !ok unless this server's key has signed it for the environment.
+	Open(env, signed string) (epoch uint64, head slp.Head, ok bool)
 }
 
 // Server answers the fleet. It is the grant path that control publishes to.
@@ -112,10 +122,24 @@ func (s *Server) env(r *http.Request) *environment { return s.environment(s.cfg.
 func (s *Server) Stop(env, scope string) { s.environment(env).grants.stop(scope) }
 
 // Publish implements control.Grants.
-func (s *Server) Publish(v engine.View) { s.environment(v.Env).grants.publish(v) }
+func (s *Server) Publish(v engine.View) {
+	g := s.environment(v.Env).grants
+	if old := g.current(); old.Head == v.Head && old.Epoch == v.Epoch {
+		v.Event.Sig = old.Event.Sig
+	} else if s.cfg.Heads != nil {
+		v.Event.Sig = s.cfg.Heads.Sign(v.Env, v.Epoch, v.Head)
+	}
+	g.publish(v)
+}
 
 // Broadcast implements control.Grants.
-func (s *Server) Broadcast(env string, e slp.Event) { s.environment(env).hub.broadcast(e) }
+func (s *Server) Broadcast(env string, e slp.Event) {
+	here := s.environment(env)
+	if v := here.grants.current(); v.Head == e.Head {
+		e.Sig = v.Event.Sig
+	}
+	here.hub.broadcast(e)
+}
 
 // Seen implements control.Grants.
 func (s *Server) Seen() map[string][]engine.Seen {
@@ -185,14 +209,12 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusUnprocessableEntity, err)
 		return
 	}
-	if v := env.grants.current(); q.Seen.Rev > v.Head.Rev {
-		s.refuse(w, http.StatusConflict, &Problem{Code: "amnesia", Text: fmt.Sprintf(
-			"instance %s has seen revision %d, the head here is %d", q.Instance, q.Seen.Rev, v.Head.Rev),
-			Fix: "this server may have been restored from an old backup; do not let it lead before that is clear"})
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
+	if v := env.grants.current(); q.Seen.Rev > v.Head.Rev {
+		s.refuse(w, http.StatusConflict, s.forgotten(ctx, env, q, v.Head))
+		return
+	}
 	if err := s.ctl.Do(ctx, engine.Join{Env: env.name, Hello: q}); err != nil {
 		s.refuse(w, http.StatusServiceUnavailable, err)
 		return
@@ -205,13 +227,33 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) {
 		Epoch     uint64          `json:"epoch"`
 		Snapshot  json.RawMessage `json:"snapshot"`
 		PinKeys   []slp.PinKey    `json:"pinKeys,omitempty"`
+		Sig       string          `json:"sig,omitempty"`
 		ServerNow int64           `json:"serverNow"`
-	}{v.Epoch, env.encoded(v), nil, s.cfg.Now().UnixMicro()}
+	}{v.Epoch, env.encoded(v), nil, v.Event.Sig, s.cfg.Now().UnixMicro()}
 	if s.cfg.PinKeys != nil {
 		answer.PinKeys = s.cfg.PinKeys(env.name)
 	}
 	reply(w, answer)
 	fail.At(fail.HelloAnswered)
+}
+
+// forgotten answers a member that has seen more than this server knows: with a head that our own key signed that is
+// amnesia and holds the environment; without one only that member stays out.
+func (s *Server) forgotten(ctx context.Context, env *environment, q slp.Hello, head slp.Head) *Problem {
+	p := &Problem{Code: "head.unsigned", Text: fmt.Sprintf("instance %s claims to have seen revision %d, the head here is %d, and shows no signed head above it",
+		q.Instance, q.Seen.Rev, head.Rev), Fix: "clear its cache folder if it once belonged to another server"}
+	var ev engine.Event = engine.Claimed{Env: env.name, Hello: q}
+	if s.cfg.Heads != nil {
+		if epoch, seen, ok := s.cfg.Heads.Open(env.name, q.Seen.Signed); ok && seen.Rev > head.Rev {
+			p = &Problem{Code: "amnesia", Text: fmt.Sprintf("instance %s has seen revision %d, the head here is %d", q.Instance, seen.Rev, head.Rev),
+				Fix: "this server was restored from an old backup: bring back the newest store, or run sluice recover --adopt"}
+			ev = engine.Forgotten{Env: env.name, Lost: engine.Lost{Instance: q.Instance, Epoch: epoch, Rev: seen.Rev, Digest: seen.Digest}}
+		}
+	}
+	if err := s.ctl.Do(ctx, ev); err != nil {
+		s.cfg.Log.Error("hello", "env", env.name, "instance", q.Instance, "err", err)
+	}
+	return p
 }
 
 func checkHello(q slp.Hello) error {
@@ -259,6 +301,10 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 	if !s.decode(w, r, maxRenew, &q) {
 		return
 	}
+	if rev, ahead := aheadOf(q, env.grants.current().Head.Rev); ahead {
+		s.refuse(w, http.StatusConflict, &Problem{Code: "amnesia", Text: fmt.Sprintf("boot %s uses revision %d, which is not known here", q.Boot, rev), Fix: "POST /v1/hello with what was seen"})
+		return
+	}
 	grant, ok := env.grants.renew(q, now)
 	if !ok {
 		s.refuse(w, http.StatusGone, &Problem{Code: "boot_unknown", Text: "boot " + q.Boot + " has not said hello to this server", Fix: "POST /v1/hello"})
@@ -268,6 +314,17 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 	fail.At(fail.RenewGranted)
 	reply(w, grant)
 	fail.At(fail.RenewAnswered)
+}
+
+// aheadOf reports whether a boot uses, or is bound by, a revision above the head: it needs no lease from whoever does not
+// know that revision.
+func aheadOf(q slp.Renew, head uint64) (rev uint64, ahead bool) {
+	for _, revs := range []map[string]uint64{q.Active, q.Floors} {
+		for _, r := range revs {
+			rev = max(rev, r)
+		}
+	}
+	return rev, rev > head
 }
 
 // said hands on what a boot says when it is new. A full queue drops it: the member repeats it with its next Renew.

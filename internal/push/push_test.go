@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -145,7 +146,6 @@ func TestMembersBadInput(t *testing.T) {
 		{"boot of another form", "hello", change(func(h *slp.Hello) { h.Boot = "1" }), 422, "hello.boot"},
 		{"unknown class", "hello", change(func(h *slp.Hello) { h.Class = "king" }), 422, "hello.class"},
 		{"negative W", "hello", change(func(h *slp.Hello) { h.WMs = -1 }), 422, "hello.w"},
-		{"a member that has seen more", "hello", change(func(h *slp.Hello) { h.Seen.Rev = 99 }), 409, "amnesia"},
 		{"not JSON", "renew", []byte("{"), 400, "json.invalid"},
 		{"too large", "renew", bytes.Repeat([]byte(" "), maxRenew+1), 413, "body.size"},
 		{"evidence with a wrong sum", "evidence", []byte(`{"instance":"shop-1","boot":"` + boot1 + `","seq":1,"through":1,"blocks":[{"second":1,"rollout":"r","cohort":"c","revision":1,"exposure":1,"lease":"held","assigned":"exposed","served":"exposed","metric":"m","n":1,"bad":2,"open":0}]}`), 422, "evidence.bad"},
@@ -274,5 +274,68 @@ func TestSlowWatcherLosesItsQueueNotItsState(t *testing.T) {
 	}
 	if _, resync := w.take(); resync {
 		t.Error("a second resync without a cause")
+	}
+}
+
+// heads signs by writing "ours" before the number.
+type heads struct{}
+
+func (heads) Sign(env string, epoch uint64, h slp.Head) string {
+	return fmt.Sprintf("ours %s %d %d", env, epoch, h.Rev)
+}
+
+func (heads) Open(env, signed string) (epoch uint64, h slp.Head, ok bool) {
+	n, err := fmt.Sscanf(signed, "ours "+env+" %d %d", &epoch, &h.Rev)
+	return epoch, h, err == nil && n == 2
+}
+
+// TestOnlyASignedHeadIsAmnesia: every answer and event carries the signed head, and a Hello that claims more is told apart by it.
+func TestOnlyASignedHeadIsAmnesia(t *testing.T) {
+	s, c, url := serve(t)
+	s.cfg.Heads = heads{}
+	v := view(4, nil)
+	v.Epoch = 2
+	s.Publish(v)
+	var a slp.HelloAnswer
+	if status, _ := post(t, url+"/v1/hello", hello(), &a); status != 200 || a.Sig != "ours production 2 4" {
+		t.Fatalf("hello is answered %d with signature %q", status, a.Sig)
+	}
+	var g slp.Grant
+	if status, _ := post(t, url+"/v1/renew", slp.Renew{Instance: "shop-1", Boot: boot1, N: 1}, &g); status != 200 || g.Sig != a.Sig {
+		t.Errorf("renew is answered %d with signature %q", status, g.Sig)
+	}
+	for name, tt := range map[string]struct {
+		rev    uint64
+		signed string
+		code   string
+		want   engine.Event
+	}{
+		"signed above":           {9, "ours production 7 9", "amnesia", engine.Forgotten{Env: "production", Lost: engine.Lost{Instance: "shop-1", Epoch: 7, Rev: 9}}},
+		"unsigned":               {9, "", "head.unsigned", nil},
+		"signed by another":      {9, "theirs production 7 9", "head.unsigned", nil},
+		"of another environment": {9, "ours staging 7 9", "head.unsigned", nil},
+		"signed at the head":     {9, "ours production 2 4", "head.unsigned", nil},
+	} {
+		q := hello()
+		q.Seen = slp.Seen{Rev: tt.rev, Signed: tt.signed}
+		if tt.want == nil {
+			tt.want = engine.Claimed{Env: "production", Hello: q}
+		}
+		if status, code := post(t, url+"/v1/hello", q, nil); status != 409 || code != tt.code {
+			t.Errorf("%s: got %d %s, want 409 %s", name, status, code, tt.code)
+		}
+		c.mu.Lock()
+		if got := c.events[len(c.events)-1]; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: the engine is told %+v, want %+v", name, got, tt.want)
+		}
+		c.mu.Unlock()
+	}
+	for _, q := range []slp.Renew{
+		{Instance: "shop-1", Boot: boot1, N: 2, Active: map[string]uint64{"r": 5}},
+		{Instance: "shop-1", Boot: boot1, N: 2, Floors: map[string]uint64{"r": 5}},
+	} {
+		if status, code := post(t, url+"/v1/renew", q, nil); status != 409 || code != "amnesia" {
+			t.Errorf("a renewal above the head is answered %d %s", status, code)
+		}
 	}
 }

@@ -131,6 +131,7 @@ type Change struct {
 	Put    map[string]ScopeContent // scopes written whole
 	Remove []string                // scopes that end; Base and Overlay cannot
 	Floor  []string                // scopes whose floor rises to the new number
+	Adopt  uint64                  // the next number is above this one and every scope takes it, leased ones as their floor
 }
 
 // ScopeContent is the whole new content of a scope.
@@ -143,7 +144,7 @@ type ScopeContent struct {
 // With returns the next revision. Numbers and floors only grow; a scope's revision changes only when its content,
 // class or floor does. It refuses to remove what cannot be removed and content without a canonical form.
 func (e Env) With(c Change, now time.Time) (Env, error) {
-	next := Env{Name: e.Name, Number: e.Number + 1, Scopes: maps.Clone(e.Scopes), Floors: maps.Clone(e.Floors), At: now.UTC()}
+	next := Env{Name: e.Name, Number: max(e.Number, c.Adopt) + 1, Scopes: maps.Clone(e.Scopes), Floors: maps.Clone(e.Floors), At: now.UTC()}
 	if next.Floors == nil {
 		next.Floors = map[string]uint64{}
 	}
@@ -176,8 +177,22 @@ func (e Env) With(c Change, now time.Time) (Env, error) {
 		next.Scopes[name] = s
 		next.Floors[name] = next.Number
 	}
+	if c.Adopt != 0 {
+		next.renumber()
+	}
 	next.Digest = next.digest()
 	return next, nil
+}
+
+// renumber gives every scope the environment's number: members that have seen higher ones take all of it as new.
+func (e Env) renumber() {
+	for name, s := range e.Scopes {
+		s.Rev = e.Number
+		e.Scopes[name] = s
+		if s.Leased {
+			e.Floors[name] = e.Number
+		}
+	}
 }
 
 func (e Env) digest() string {

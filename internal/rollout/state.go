@@ -139,5 +139,8 @@ func (s State) Exposed() bool {
 	return (s.Revision != 0 || committing) && s.Floor == 0 && !s.Phase.Terminal()
 }
 
+// Back reports whether the rollout is being taken back.
+func (s State) Back() bool { return s.Phase == RollingBack || s.Phase == RollbackIncomplete }
+
 // Judged reports whether guardrails act in this state: in every exposed phase, Paused included (I16).
 func (s State) Judged() bool { return s.Exposed() && s.Phase != Promoting }

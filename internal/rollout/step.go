@@ -19,7 +19,7 @@ func New(p *plan.Plan, author string, at time.Time) State {
 // *Refusal and the unchanged state. An event that changes nothing (a repeated command, a late answer) is accepted
 // silently: the state comes back with the same Version and no effects.
 func Step(p *plan.Plan, s State, e Event) (State, []Effect, error) {
-	if s.Phase == RollingBack || s.Phase == RollbackIncomplete {
+	if s.Back() {
 		return settle(s, e)(stepBack(p, s, e))
 	}
 	switch e.Kind {

@@ -90,11 +90,11 @@ func (c *Client) writeCache() {
 		return
 	}
 	last := &c.cached
-	if last.head == c.active.Head.Rev && last.seen == c.want.Rev && maps.Equal(last.floors, c.floors) && maps.Equal(last.unwind, c.unwindDue) {
+	if last.head == c.active.Head.Rev && last.seen == c.want.Rev && last.signed == c.signed.text && maps.Equal(last.floors, c.floors) && maps.Equal(last.unwind, c.unwindDue) {
 		return
 	}
-	*last = cacheMark{head: c.active.Head.Rev, seen: c.want.Rev, floors: maps.Clone(c.floors), unwind: maps.Clone(c.unwindDue)}
-	c.emit(WriteCache{Cache: &Cache{Format: CacheFormat, Snapshot: c.active, Floors: last.floors, Seen: last.seen, Unwind: last.unwind}})
+	*last = cacheMark{head: c.active.Head.Rev, seen: c.want.Rev, signed: c.signed.text, floors: maps.Clone(c.floors), unwind: maps.Clone(c.unwindDue)}
+	c.emit(WriteCache{Cache: &Cache{Format: CacheFormat, Snapshot: c.active, Floors: last.floors, Seen: last.seen, Unwind: last.unwind, Signed: c.signed.text, SignedRev: c.signed.rev}})
 }
 
 func (c *Client) cacheWritten(in CacheWritten) {

@@ -11,11 +11,13 @@ const CacheFormat = 1
 // Cache is what a member keeps on disk: the last snapshot that was in force, floors, and the highest head it heard of.
 // Never a lease: whoever starts holds none.
 type Cache struct {
-	Format   int               `json:"format"`
-	Snapshot *Snapshot         `json:"snapshot,omitempty"`
-	Floors   map[string]uint64 `json:"floors,omitempty"`
-	Seen     uint64            `json:"seen"`
-	Unwind   map[string]uint64 `json:"unwind,omitempty"` // what a store or writer still has to take back
+	Format    int               `json:"format"`
+	Snapshot  *Snapshot         `json:"snapshot,omitempty"`
+	Floors    map[string]uint64 `json:"floors,omitempty"`
+	Seen      uint64            `json:"seen"`
+	Signed    string            `json:"signedHead,omitempty"` // newest head that a server signed
+	SignedRev uint64            `json:"signedRev,omitempty"`  // its revision
+	Unwind    map[string]uint64 `json:"unwind,omitempty"`     // what a store or writer still has to take back
 }
 
 // Encode returns the cache's stored form.
@@ -36,7 +38,7 @@ func DecodeCache(b []byte) (*Cache, error) {
 	if c.Format != CacheFormat {
 		return nil, fmt.Errorf("cache has format %d, understood is %d", c.Format, CacheFormat)
 	}
-	if c.Seen >= maxRev {
+	if c.Seen >= maxRev || c.SignedRev >= maxRev || len(c.Signed) > maxSigned {
 		return nil, fmt.Errorf("cache: revision %d is out of range", c.Seen)
 	}
 	if c.Snapshot == nil {

@@ -58,6 +58,7 @@ type Client struct {
 	loading *Snapshot // handed out with Load
 	queued  *Snapshot // to be loaded next
 	want    Head      // highest head heard of
+	signed  signedHead
 
 	floors   map[string]uint64
 	floorsAt uint64 // highest head whose floors are known
@@ -126,6 +127,15 @@ type waiting struct {
 	head    uint64
 }
 
+// signedHead is the newest head that came with a signature. It is opaque here: only servers read it.
+type signedHead struct {
+	rev  uint64
+	text string
+}
+
+// maxSigned bounds a signed head, bytes.
+const maxSigned = 4096
+
 type ackKey struct{ scope, stage string }
 
 type ackMark struct {
@@ -135,6 +145,7 @@ type ackMark struct {
 
 type cacheMark struct {
 	head, seen     uint64
+	signed         string
 	floors, unwind map[string]uint64
 }
 
@@ -258,6 +269,7 @@ func (c *Client) start(cache *Cache) {
 		}
 		maps.Copy(c.unwindDue, cache.Unwind)
 		c.hear(Head{Rev: cache.Seen})
+		c.keep(cache.SignedRev, cache.Signed)
 		if cache.Snapshot != nil {
 			c.hear(cache.Snapshot.Head)
 			c.loading = cache.Snapshot
@@ -281,7 +293,7 @@ func (c *Client) hello() {
 	}
 	c.emit(SendHello{Hello: Hello{
 		Instance: c.cfg.Instance, Boot: c.cfg.Boot, Component: c.cfg.Component, Class: c.cfg.Class, Caps: caps,
-		WMs: c.cfg.W.Milliseconds(), Seen: Seen{Rev: c.want.Rev, Floors: maps.Clone(c.floors)},
+		WMs: c.cfg.W.Milliseconds(), Seen: Seen{Rev: c.want.Rev, Floors: maps.Clone(c.floors), Signed: c.signed.text},
 	}})
 }
 
@@ -304,6 +316,7 @@ func (c *Client) helloAnswered(sent Mono, a *HelloAnswer) {
 	c.renewWait.reset()
 	c.clock.Observe(sent, c.now, a.ServerNow)
 	c.pinKeys, c.dirty = a.PinKeys, true
+	c.keep(a.Snapshot.Head.Rev, a.Sig)
 	c.offer(&a.Snapshot)
 	if !c.watching {
 		c.watching = true
@@ -356,6 +369,7 @@ func (c *Client) event(e *Event) {
 	}
 	c.raise(e.Floors, e.Head.Rev)
 	c.hear(e.Head)
+	c.keep(e.Head.Rev, e.Sig)
 	for scope, class := range e.Unwind {
 		c.turn[scope] = max(c.turn[scope], unwindTurn(class))
 	}
@@ -398,6 +412,13 @@ func (c *Client) hear(h Head) {
 		c.want.Digest = h.Digest
 	case h.Rev == c.want.Rev && h.Digest != "" && h.Digest != c.want.Digest:
 		c.notice(NoticeDiverged, "revision %d has digest %.20s, heard before was %.20s", h.Rev, h.Digest, c.want.Digest)
+	}
+}
+
+// keep remembers the newest signed head: with it this member can prove what a server has forgotten.
+func (c *Client) keep(rev uint64, sig string) {
+	if sig != "" && len(sig) <= maxSigned && rev > c.signed.rev {
+		c.signed = signedHead{rev, sig}
 	}
 }
 
@@ -493,6 +514,7 @@ func (c *Client) grant(g *Grant) {
 	}
 	c.raise(g.Floors, g.Head.Rev)
 	c.hear(g.Head)
+	c.keep(g.Head.Rev, g.Sig)
 	c.clock.Observe(ts, c.now, g.ServerNow)
 	if c.mut.leaseFromReceipt {
 		ts = c.now

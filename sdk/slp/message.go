@@ -62,6 +62,7 @@ type Event struct {
 	Committed map[string]uint64 `json:"committed,omitempty"` // leased scopes: committed revision
 	Floors    map[string]uint64 `json:"floors,omitempty"`    // scopes with a floor
 	Unwind    map[string]string `json:"unwind,omitempty"`    // scope -> member class that may unwind now (contract 2, second clock)
+	Sig       string            `json:"sig,omitempty"`       // head as the server signed it; kept, and shown at the next Hello
 	Delta     *Delta            `json:"delta,omitempty"`
 	Prepare   *Prepare          `json:"prepare,omitempty"`
 }
@@ -121,6 +122,7 @@ type Hello struct {
 type Seen struct {
 	Rev    uint64            `json:"rev"`
 	Floors map[string]uint64 `json:"floors,omitempty"`
+	Signed string            `json:"signedHead,omitempty"` // newest head that a server signed for this member
 }
 
 // HelloAnswer answers Hello.
@@ -128,6 +130,7 @@ type HelloAnswer struct {
 	Epoch     uint64   `json:"epoch"`
 	Snapshot  Snapshot `json:"snapshot"`
 	PinKeys   []PinKey `json:"pinKeys,omitempty"` // current one first; two during rotation
+	Sig       string   `json:"sig,omitempty"`     // head as the server signed it
 	ServerNow int64    `json:"serverNow"`         // unix microseconds
 }
 
@@ -189,6 +192,7 @@ type Grant struct {
 	Leases    map[string]int64  `json:"leases,omitempty"` // scope -> lease length, milliseconds
 	Floors    map[string]uint64 `json:"floors,omitempty"`
 	Head      Head              `json:"head"`
+	Sig       string            `json:"sig,omitempty"` // head as the server signed it
 	ServerNow int64             `json:"serverNow"`
 }
 

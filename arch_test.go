@@ -36,6 +36,8 @@ var house = map[string]room{
 	"cmd/sluice":               {may: []string{"internal/cli"}},
 	"sdk":                      {may: []string{"sdk/flag", "sdk/evidence", "sdk/slp"}},
 	"sdk/openfeature":          {may: []string{"sdk", "sdk/flag", "sdk/slp"}}, // a module of its own
+	"sdk/fence":                {},
+	"sdk/fence/fencetest":      {may: []string{"sdk/fence"}},
 	"sdk/flag":                 {pure: true},
 	"sdk/evidence":             {pure: true},
 	"sdk/slp":                  {pure: true, may: []string{"sdk/flag", "sdk/evidence"}},

@@ -60,6 +60,12 @@ type Config struct {
 	// OnSwap is called when a configuration has come into force, before that is acknowledged: once it returns, no
 	// evaluation of the caller's own (see Client.Leased) may use an older one. It must be quick and must not call Close.
 	OnSwap func(s *slp.Snapshot)
+	// Fence makes this process the guard of a resource: floors are raised in it, durably, before they are acknowledged, and
+	// nothing but that acknowledgement counts for it (package fence). While Raise does not succeed it is repeated, nothing
+	// is acknowledged and no rollback counts as safe. nil means that a lease speaks for the process.
+	Fence interface {
+		Raise(floors map[string]uint64) error
+	}
 	// HTTPClient is used for all requests; its Timeout is ignored, because the watch stream has no end. nil means a client
 	// with the settings of http.DefaultTransport. An *http.Transport in it is cloned, so that the streams do not share
 	// connections.

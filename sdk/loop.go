@@ -38,9 +38,13 @@ func (l *loop) init(c *Client, rng *rand.Rand, earlyLapse float64) {
 	if c.disk != nil {
 		cache = "durable"
 	}
+	guard := slp.GuardLease
+	if c.cfg.Fence != nil {
+		guard = slp.GuardFence
+	}
 	l.machine = slp.NewClient(slp.ClientConfig{
 		Instance: c.cfg.Instance, Boot: c.boot, Component: c.cfg.Component, Class: c.cfg.Class, W: c.cfg.DrainBound, EarlyLapse: earlyLapse, Rand: rng,
-		Caps: slp.Caps{MaxBytes: c.cfg.MaxBytes, MaxObjects: c.cfg.MaxObjects, Impl: "go-sdk/" + Version, Cache: cache},
+		Caps: slp.Caps{MaxBytes: c.cfg.MaxBytes, MaxObjects: c.cfg.MaxObjects, Impl: "go-sdk/" + Version, Cache: cache, Guard: guard},
 	})
 	l.since, l.told = map[string]slp.Mono{}, map[string]uint64{}
 	l.timers, l.compiled, l.shadows = map[slp.Timer]*time.Timer{}, map[*slp.Snapshot]*compiled{}, map[string]*resident{}
@@ -253,6 +257,7 @@ func (c *Client) unwind(scope string, rev uint64) {
 // swap puts a view in force. Floors and leases come first, then the configuration: no evaluation can see a newer
 // configuration with older floors, and once swap returns none that starts sees the older one.
 func (c *Client) swap(v *slp.View) {
+	c.raise(v.Floors)
 	c.setLeases(v)
 	if v.Snapshot != nil && v.Snapshot != c.current.Load().wire {
 		c.setSnapshot(v.Snapshot)
@@ -265,6 +270,24 @@ func (c *Client) swap(v *slp.View) {
 		}
 	}
 	c.look() // what nobody holds is drained already
+}
+
+// raise raises the floors of the resource that this process guards. What follows in the loop, acknowledgements above all,
+// waits for it: a fence that is down must not look as if it stood.
+func (c *Client) raise(floors map[string]uint64) {
+	if c.cfg.Fence == nil || len(floors) == 0 {
+		return
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := c.cfg.Fence.Raise(floors)
+		if err == nil {
+			return
+		}
+		c.failed("fence", err)
+		if !c.sleep(wait) {
+			return
+		}
+	}
 }
 
 func (c *Client) setLeases(v *slp.View) {

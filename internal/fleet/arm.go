@@ -29,8 +29,8 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 	var a Arming
 	live, prepared := map[string]int{}, map[string]int{}
 	for _, m := range f.Sorted() {
-		if !m.Live(ttl, now) {
-			continue
+		if !m.Live(ttl, now) || m.Caps.Guard != slp.GuardLease {
+			continue // a fence loads nothing, and an unleased member is asked for nothing
 		}
 		live[m.Component]++
 		got, ok := m.Prepared[scope]
@@ -63,7 +63,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 func (f *Fleet) Activated(scope string, rev uint64, ttl time.Duration, now time.Time) (bool, []string) {
 	var lag []string
 	for _, m := range f.Sorted() {
-		if m.Live(ttl, now) && m.Acked[scope][slp.StageActivated].Rev < rev {
+		if m.Live(ttl, now) && m.Caps.Guard == slp.GuardLease && m.Acked[scope][slp.StageActivated].Rev < rev {
 			lag = append(lag, m.Instance)
 		}
 	}

@@ -13,6 +13,7 @@ const (
 	ByLapse = "lapsed"   // its lease has run out, and its open requests with it
 	ByBye   = "bye"      // stopped evaluating
 	Waiting = "waiting"  // neither yet
+	ByFence = "fenced"   // its resource refuses what lies below the floor
 	NoLease = "unleased" // holds no lease: nothing can be proven about it
 )
 
@@ -69,7 +70,8 @@ func (r Revoke) Horizon() time.Time { return r.At.Add(r.Y) }
 
 // Barrier decides which members of the classes are proven not to serve the scope below its floor any more. A member is
 // proven when it acknowledged `activated` and `drained` at or above the floor, W after it acknowledged `activated` alone,
-// when it said Bye, or W after its lease lapsed. Members that joined after the revoke never held the revoked value: they
+// when it said Bye, or W after its lease lapsed. A fence is proven by its acknowledgement alone: while it is down nobody
+// knows what it lets pass. Unleased members are listed as unproven and hold nothing up. Members that joined after the revoke never held the revoked value: they
 // are not part of it.
 func (f *Fleet) Barrier(r Revoke, classes []string, now time.Time) Proof {
 	p := Proof{Scope: r.Scope, Floor: r.Floor, Horizon: r.Horizon().UTC(), Complete: true, At: r.At.UTC()}
@@ -100,6 +102,9 @@ func (f *Fleet) forgotten(m *Member, r Revoke) bool {
 	if !m.Bye.IsZero() && m.Bye.Before(r.At) {
 		return true
 	}
+	if m.Caps.Guard != slp.GuardLease {
+		return false
+	}
 	g, ok := m.Granted[r.Scope]
 	if ok {
 		return g.Add(r.Y + m.w(r)).Before(r.At)
@@ -118,6 +123,13 @@ func (m *Member) w(r Revoke) time.Duration { return max(m.W, r.Drain) }
 // line takes the earliest of what proves the boot, so that a proof once given does not change when more arrives.
 func (m *Member) line(r Revoke, now time.Time) Line {
 	l := Line{Component: m.Component, Instance: m.Instance, Boot: m.Boot, Class: m.Class, How: Waiting}
+	switch m.Caps.Guard {
+	case slp.GuardFence:
+		return l.fenced(m, r)
+	case slp.GuardNone:
+		l.How = NoLease
+		return l
+	}
 	how, at := ByLapse, m.lapse(r.Scope, r.Y, r.Horizon()).Add(m.w(r))
 	if !m.Bye.IsZero() && m.Bye.Before(at) {
 		how, at = ByBye, m.Bye
@@ -133,6 +145,17 @@ func (m *Member) line(r Revoke, now time.Time) Line {
 		}
 	}
 	return l.by(how, at, now)
+}
+
+// fenced is the place of a member that guards a resource: no time speaks for it.
+func (l Line) fenced(m *Member, r Revoke) Line {
+	switch a := m.Acked[r.Scope][slp.StageActivated]; {
+	case a.Rev >= r.Floor && !a.At.IsZero():
+		l.How, l.Rev, l.At = ByFence, a.Rev, a.At
+	case !m.Bye.IsZero():
+		l.How, l.At = ByBye, m.Bye
+	}
+	return l
 }
 
 func (l Line) by(how string, at, now time.Time) Line {
@@ -203,10 +226,11 @@ func (f *Fleet) Settled(scope string, rev uint64, since time.Time) Proof {
 	return p
 }
 
-// Count counts instances, not boots: an instance is acked when all its boots are, lapsed when one had to lapse.
+// Count counts instances, not boots: an instance is acked when all its boots are, fenced or lapsed when one had to be, and
+// unproven when one waits or holds no lease.
 func Count(lines []Line) Counts {
 	worst := map[[2]string]int{}
-	rank := map[string]int{ByAck: 1, ByBye: 1, ByLapse: 2, Waiting: 3}
+	rank := map[string]int{ByAck: 1, ByBye: 1, ByFence: 2, ByLapse: 3, Waiting: 4, NoLease: 4}
 	for _, l := range lines {
 		k := [2]string{l.Component, l.Instance}
 		worst[k] = max(worst[k], rank[l.How])
@@ -217,6 +241,8 @@ func Count(lines []Line) Counts {
 		case 1:
 			c.Acked++
 		case 2:
+			c.Fenced++
+		case 3:
 			c.Lapsed++
 		default:
 			c.Unproven++

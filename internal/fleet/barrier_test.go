@@ -263,3 +263,40 @@ func TestStoreThatCameBackIsWaitedFor(t *testing.T) {
 		t.Errorf("it has drained: %+v", p)
 	}
 }
+
+// TestGuards: a fence is proven by its acknowledgement alone, and an unleased member holds nothing up and proves nothing.
+func TestGuards(t *testing.T) {
+	guarded := func(guard string) (*Fleet, *Member) {
+		f := old()
+		m := f.Join(slp.Hello{Instance: "g", Boot: "g1", Component: "gateway", Class: slp.ClassRouter, Caps: slp.Caps{Guard: guard}}, at(-60))
+		return f, m
+	}
+	f, m := guarded(slp.GuardFence)
+	if p := f.Barrier(revoke, Exposed, at(3600)); p.Complete || p.Counts.Unproven != 1 || !p.Next.IsZero() {
+		t.Errorf("a fence that is silent for an hour: %+v", p)
+	}
+	ack(m, slp.StageActivated, 6, 1)
+	if p := f.Barrier(revoke, Exposed, at(2)); p.Complete {
+		t.Error("a fence below the floor counts")
+	}
+	ack(m, slp.StageActivated, 7, 1)
+	if p := f.Barrier(revoke, Exposed, at(1)); !p.Complete || p.Counts != (Counts{Total: 1, Fenced: 1}) || p.Lines[0].How != ByFence {
+		t.Errorf("a fence that stands: %+v", p)
+	}
+	f, m = guarded(slp.GuardFence)
+	m.Bye = at(2)
+	if p := f.Barrier(revoke, Exposed, at(3)); !p.Complete {
+		t.Errorf("a fence that said Bye: %+v", p)
+	}
+	f, m = guarded(slp.GuardNone)
+	m.Renewed = at(-1)
+	if p := f.Barrier(revoke, Exposed, at(0.1)); !p.Complete || p.Counts != (Counts{Total: 1, Unproven: 1}) || p.Lines[0].How != NoLease {
+		t.Errorf("an unleased member: %+v", p)
+	}
+	if a := f.Arm(scope, digest, ttl, nil, PreparedLater, t0); a.Ready || len(a.Missing) != 0 {
+		t.Errorf("an unleased member is asked to arm: %+v", a)
+	}
+	if ok, lag := f.Activated(scope, 9, ttl, t0); !ok || len(lag) != 0 {
+		t.Errorf("an unleased member holds a stage: %v", lag)
+	}
+}

@@ -267,6 +267,11 @@ func checkHello(q slp.Hello) error {
 	case q.WMs < 0 || q.WMs > 600_000:
 		return &Problem{Code: "hello.w", Text: fmt.Sprintf("w is %d ms", q.WMs), Fix: "0 to 600000"}
 	}
+	switch q.Caps.Guard {
+	case slp.GuardLease, slp.GuardFence, slp.GuardNone:
+	default:
+		return &Problem{Code: "hello.guard", Text: fmt.Sprintf("guard %q is unknown", q.Caps.Guard), Fix: "leave it out, or fence or none"}
+	}
 	switch q.Class {
 	case slp.ClassReader, slp.ClassRouter, slp.ClassHost, slp.ClassStore, slp.ClassWriter:
 		return nil

@@ -145,6 +145,7 @@ func TestMembersBadInput(t *testing.T) {
 		{"component of 200 letters", "hello", change(func(h *slp.Hello) { h.Component = strings.Repeat("x", 200) }), 422, "hello.component"},
 		{"boot of another form", "hello", change(func(h *slp.Hello) { h.Boot = "1" }), 422, "hello.boot"},
 		{"unknown class", "hello", change(func(h *slp.Hello) { h.Class = "king" }), 422, "hello.class"},
+		{"unknown guard", "hello", change(func(h *slp.Hello) { h.Caps.Guard = "hope" }), 422, "hello.guard"},
 		{"negative W", "hello", change(func(h *slp.Hello) { h.WMs = -1 }), 422, "hello.w"},
 		{"not JSON", "renew", []byte("{"), 400, "json.invalid"},
 		{"too large", "renew", bytes.Repeat([]byte(" "), maxRenew+1), 413, "body.size"},

@@ -149,7 +149,15 @@ func proven(p *fleet.Proof) string {
 	if p == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (%d/%d acknowledged, %d by lease end)", p.Counts.Acked, p.Counts.Total, p.Counts.Lapsed)
+	c := p.Counts
+	text := fmt.Sprintf(" (%d/%d acknowledged, %d by lease end", c.Acked, c.Total, c.Lapsed)
+	if c.Fenced > 0 {
+		text += fmt.Sprintf(", %d fenced", c.Fenced)
+	}
+	if p.Complete && c.Unproven > 0 {
+		text += fmt.Sprintf("; proven for %d, %d unleased not provable", c.Total-c.Unproven, c.Unproven)
+	}
+	return text + ")"
 }
 
 func waiting(p *fleet.Proof) string {

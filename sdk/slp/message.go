@@ -95,7 +95,15 @@ type Caps struct {
 	Impl       string `json:"impl,omitempty"`     // implementation and version, e.g. "go-sdk/0.1"
 	Cache      string `json:"cache,omitempty"`    // "durable" or "none": whether floors survive a restart
 	SettleMs   int64  `json:"settleMs,omitempty"` // longest time after which a loaded revision may still fail
+	Guard      string `json:"guard,omitempty"`    // what speaks for the member: GuardLease, GuardFence or GuardNone
 }
+
+// Guards: what a rollback can be proven by.
+const (
+	GuardLease = ""      // its acknowledgement, or the end of its lease
+	GuardFence = "fence" // the floor at its resource, acknowledged once it is durable; no clock speaks for it
+	GuardNone  = "none"  // nothing: it is listed as unproven and holds nothing up
+)
 
 // Member classes. Readers, routers and hosts take part in the exposure-off barrier; stores and writers unwind after it,
 // stores first.

@@ -28,7 +28,7 @@ func TestRestoredServerRefusesMembersThatKnowMore(t *testing.T) {
 	if err := apply(t, c, crashFlag); err != nil {
 		t.Fatal(err)
 	}
-	before := hello(t, a, token, 1)
+	before := hello(t, a, token, slp.Seen{Rev: 1})
 	from, err := store.OpenSource(ctx, filepath.Join(dir, "data"))
 	if err != nil {
 		t.Fatal(err)
@@ -42,15 +42,16 @@ func TestRestoredServerRefusesMembersThatKnowMore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ahead := hello(t, a, token, 1).Snapshot.Head.Rev
+	ahead := hello(t, a, token, slp.Seen{Rev: 1})
 	if _, err := store.RestoreDir(ctx, filepath.Join(dir, "backup"), filepath.Join(dir, "again")); err != nil {
 		t.Fatal(err)
 	}
 	restored, _ := server(t, filepath.Join(dir, "again"))
-	if got := hello(t, restored, token, ahead); got.Code != "amnesia" {
-		t.Errorf("a member that has seen revision %d is answered %+v", ahead, got)
+	seen := slp.Seen{Rev: ahead.Snapshot.Head.Rev, Signed: ahead.Sig}
+	if got := hello(t, restored, token, seen); got.Code != "amnesia" {
+		t.Errorf("a member that has seen revision %d is answered %+v", seen.Rev, got)
 	}
-	after := hello(t, restored, token, before.Snapshot.Head.Rev)
+	after := hello(t, restored, token, slp.Seen{Rev: before.Snapshot.Head.Rev, Signed: before.Sig})
 	if after.Code != "" || after.Snapshot.Head != before.Snapshot.Head || after.Epoch <= before.Epoch {
 		t.Errorf("a member that has seen no more is answered %+v, before the restore %+v", after, before)
 	}
@@ -58,13 +59,14 @@ func TestRestoredServerRefusesMembersThatKnowMore(t *testing.T) {
 
 type helloAnswer struct {
 	Code     string
+	Sig      string
 	Epoch    uint64
 	Snapshot struct{ Head slp.Head }
 }
 
-func hello(t *testing.T, a *app.App, token string, seen uint64) (out helloAnswer) {
+func hello(t *testing.T, a *app.App, token string, seen slp.Seen) (out helloAnswer) {
 	t.Helper()
-	body, err := json.Marshal(slp.Hello{Instance: "shop-1", Component: "shop", Class: slp.ClassReader, Boot: strings.Repeat("0", 31) + "1", Seen: slp.Seen{Rev: seen}})
+	body, err := json.Marshal(slp.Hello{Instance: "shop-1", Component: "shop", Class: slp.ClassReader, Boot: strings.Repeat("0", 31) + "1", Seen: seen})
 	if err != nil {
 		t.Fatal(err)
 	}

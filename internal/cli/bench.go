@@ -21,7 +21,7 @@ func benchCmd(g *globals) *cobra.Command {
 		Use: "bench", Short: "Measure this build on this machine",
 		Example: "  sluice bench evaluate\n  sluice bench barrier --members 1000 --rounds 10\n  sluice bench append -o json\n  sluice bench sim --seeds 200\n  sluice bench guardrails --quick",
 	}
-	cmd.AddCommand(benchEvaluateCmd(g), benchBarrierCmd(g), benchAppendCmd(g), benchAnomalyCmd(g), benchSimCmd(g), benchGuardrailsCmd(g))
+	cmd.AddCommand(benchEvaluateCmd(g), benchBarrierCmd(g), benchFleetCmd(g), benchAppendCmd(g), benchAnomalyCmd(g), benchSimCmd(g), benchGuardrailsCmd(g))
 	return cmd
 }
 

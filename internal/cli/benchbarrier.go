@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"runtime"
 	"sync"
@@ -15,12 +16,12 @@ import (
 	"sluice.dev/sluice/internal/app"
 	"sluice.dev/sluice/internal/client"
 	"sluice.dev/sluice/internal/policy"
-	"sluice.dev/sluice/internal/rollout"
 )
 
 // barrierOptions are the flags of `sluice bench barrier`.
 type barrierOptions struct {
 	members, rounds int
+	silent          int // fleet only
 	loopback        bool
 	ttl             time.Duration
 }
@@ -95,20 +96,24 @@ func benchBarrier(ctx context.Context, o barrierOptions) (r barrierResult, err e
 		r.Transport = "loopback HTTP"
 	}
 	began := time.Now()
-	if err := benchFleet(mctx, &wg, a, o); err != nil {
+	if _, err := benchFleet(mctx, &wg, a, a.Handler(), o, nil); err != nil {
 		return r, err
 	}
 	r.JoinMs = float64(time.Since(began).Milliseconds())
-	return r, r.measure(ctx, c, o)
+	return r, r.measure(ctx, c, o, nil)
 }
 
+// simW is the drain bound of simulated members.
+const simW = 100 * time.Millisecond
+
 // benchFleet joins the members and lets them run. A quarter of a per cent of them are stores, so that unwinding happens.
-func benchFleet(ctx context.Context, wg *sync.WaitGroup, a *app.App, o barrierOptions) error {
+// hears, if set, is told of each revision that comes into force at a member.
+func benchFleet(ctx context.Context, wg *sync.WaitGroup, a *app.App, h http.Handler, o barrierOptions, hears func(string, simScope)) ([]*simMember, error) {
 	token, err := a.Token(ctx, "bench", policy.Component, "")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var wire simWire = newDirectWire(a.Handler(), token)
+	var wire simWire = newDirectWire(h, token)
 	if o.loopback {
 		wire = newHTTPWire(a.URL(), token)
 	}
@@ -117,12 +122,17 @@ func benchFleet(ctx context.Context, wg *sync.WaitGroup, a *app.App, o barrierOp
 	var first error
 	gate := make(chan struct{}, atOnce)
 	var joined sync.WaitGroup
+	members := make([]*simMember, 0, o.members)
 	for i := range o.members {
 		class, component := slp.ClassReader, "reader"
 		if i%400 == 3 {
 			class, component = slp.ClassStore, "store"
 		}
-		m := newSimMember(wire, component, fmt.Sprintf("%s-%d", component, i), class, 100*time.Millisecond)
+		m := newSimMember(wire, component, fmt.Sprintf("%s-%d", component, i), class, simW)
+		if hears != nil {
+			m.onCommit = func(s simScope) { hears(m.hello.Instance, s) }
+		}
+		members = append(members, m)
 		gate <- struct{}{}
 		joined.Go(func() {
 			defer func() { <-gate }()
@@ -136,7 +146,7 @@ func benchFleet(ctx context.Context, wg *sync.WaitGroup, a *app.App, o barrierOp
 		})
 	}
 	joined.Wait()
-	return first
+	return members, first
 }
 
 const benchFlag = `apiVersion: sluice/v1
@@ -160,34 +170,28 @@ spec:
 `, i, ttl)
 }
 
-func (r *barrierResult) measure(ctx context.Context, c *client.Client, o barrierOptions) error {
+// measure runs the rounds; before, if set, is called just before each rollback is asked for, and what it returns after its end.
+func (r *barrierResult) measure(ctx context.Context, c *client.Client, o barrierOptions, before func() func()) error {
 	if err := c.Post(ctx, "/v1/apply", map[string]any{"source": benchFlag}, nil); err != nil {
 		return err
 	}
 	var proof, unwound []time.Duration
 	var cpu time.Duration
 	for i := range o.rounds {
-		name := fmt.Sprintf("bench-%d", i+1)
-		err := c.Post(ctx, "/v1/apply", map[string]any{"source": benchSpec(i+1, o.ttl)}, nil)
-		var p *client.Problem
-		if errors.As(err, &p) && p.Findings != nil {
-			return fmt.Errorf("spec of the bench's rollout with leases of %s: %s", o.ttl, p.Findings)
+		if err := expose(ctx, c, "the bench's rollout", i+1, o.ttl); err != nil {
+			return err
 		}
+		after := func() {}
+		if before != nil {
+			after = before()
+		}
+		used := cpuTime()
+		v, err := takeBack(ctx, c, fmt.Sprintf("bench-%d", i+1))
 		if err != nil {
 			return err
 		}
-		if _, err := reach(ctx, c, name, func(v rolloutView) bool { return v.Status.State.Sub == rollout.Baking }); err != nil {
-			return err
-		}
-		before := cpuTime()
-		if err := c.Post(ctx, "/v1/rollouts/"+name+"/rollback", map[string]any{"reason": "bench"}, nil); err != nil {
-			return err
-		}
-		v, err := reach(ctx, c, name, func(v rolloutView) bool { return v.Phase.Terminal() })
-		if err != nil {
-			return err
-		}
-		cpu += cpuTime() - before
+		cpu += cpuTime() - used
+		after()
 		s := v.Status.State
 		proof, unwound = append(proof, s.SafeAt.Sub(s.Decided)), append(unwound, s.UnwoundAt.Sub(s.Decided))
 		r.Acked += v.Status.Barrier.Counts.Acked

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +42,7 @@ type simMember struct {
 	loaded   map[string]simScope // scope -> content loaded in shadow
 	ttl      time.Duration       // shortest lease of the last grant; 0 without one
 	frozen   bool
+	granted  time.Time // last grant
 	wake     chan struct{}
 }
 
@@ -143,10 +146,15 @@ func (m *simMember) renew(ctx context.Context) {
 	m.mu.Unlock()
 	var g slp.Grant
 	if err := m.wire.post(ctx, "/v1/renew", q, &g); err != nil {
+		var status *errStatus
+		if errors.As(err, &status) && status.Status == http.StatusGone && m.join(ctx) == nil { // another server, or a new life of it
+			m.again()
+		}
 		return // the next one repeats it
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.granted = time.Now()
 	m.unsent = m.unsent[min(len(q.Acks), len(m.unsent)):]
 	m.ttl = 0
 	for _, ms := range g.Leases {
@@ -154,6 +162,24 @@ func (m *simMember) renew(ctx context.Context) {
 			m.ttl = ttl
 		}
 	}
+}
+
+// again asks for the next renewal at once.
+func (m *simMember) again() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// grantedAfter returns when the last grant came, zero unless that was after t.
+func (m *simMember) grantedAfter(t time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.granted.After(t) {
+		return m.granted
+	}
+	return time.Time{}
 }
 
 // event brings the member up to date and answers at once.
@@ -180,11 +206,8 @@ func (m *simMember) event(ctx context.Context, e slp.Event) {
 		m.unsent = append(m.unsent, acks...)
 		m.mu.Unlock()
 	}
-	if begins {
-		select { // a lease that begins is asked for at once
-		case m.wake <- struct{}{}:
-		default:
-		}
+	if begins { // a lease that begins is asked for at once
+		m.again()
 	}
 }
 

@@ -30,6 +30,20 @@ func TestBenchBarrier(t *testing.T) {
 	}
 }
 
+// TestBenchFleet: everybody hears, everybody comes back after the restart, and a silent member costs no more than its lease.
+func TestBenchFleet(t *testing.T) {
+	r, err := benchWholeFleet(t.Context(), barrierOptions{members: 8, rounds: 1, silent: 1, ttl: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Push.N != 8 || r.Reconnect.N != 8 || r.DecisionToProof.N != 1 || r.Acked != 7 {
+		t.Errorf("%+v; want 8 members that hear and come back, 7 readers proven", r)
+	}
+	if r.Silent != 1 || r.SilentMs < 1000 {
+		t.Errorf("a silent member was proven after %.0f ms, its lease is 2 s", r.SilentMs)
+	}
+}
+
 func TestBenchEvaluate(t *testing.T) {
 	list, err := evaluations(10 * time.Millisecond)
 	if err != nil {

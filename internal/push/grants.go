@@ -14,10 +14,11 @@ import (
 
 // grants is the grant path of one environment behind its one lock.
 type grants struct {
-	mu   sync.Mutex
-	path *fleet.Grants
-	view engine.View
-	said map[string]string // boot -> what was last handed on to the engine, so that repeats cost nothing
+	mu    sync.Mutex
+	path  *fleet.Grants
+	view  engine.View
+	views uint64            // how many have been shown
+	said  map[string]string // boot -> what was last handed on to the engine, so that repeats cost nothing
 }
 
 func newGrants() *grants { return &grants{path: fleet.NewGrants(), said: map[string]string{}} }
@@ -49,7 +50,15 @@ func (g *grants) publish(v engine.View) {
 		clear(g.said) // a recovered engine has heard nothing yet
 	}
 	g.view = v
+	g.views++
 	g.path.Show(v.GrantView)
+}
+
+// shown returns the view with its number: another one has another number.
+func (g *grants) shown() (engine.View, uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.view, g.views
 }
 
 func (g *grants) current() engine.View {

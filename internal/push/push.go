@@ -62,6 +62,7 @@ type environment struct {
 	mu       sync.Mutex
 	head     slp.Head // of snapshot
 	snapshot json.RawMessage
+	shown    shown
 }
 
 // maxAcks bounds what waits for the engine; when it is full the member is asked to repeat.

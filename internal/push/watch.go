@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,10 +106,9 @@ func pingEvery(leases map[string]time.Duration) time.Duration {
 // watch holds GET /v1/watch?instance=&boot=.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	env := s.env(r)
-	hold(w, r, s.done, env.hub, func() [][]byte { return states(env.grants.current()) }, func() (time.Duration, []byte) {
-		v := env.grants.current()
-		v.Event.Kind = slp.EventPing
-		return pingEvery(v.Leases), encode(v.Event, 0)
+	hold(w, r, s.done, env.hub, func() [][]byte { return env.shownNow().states }, func() (time.Duration, []byte) {
+		s := env.shownNow()
+		return s.every, s.ping
 	})
 }
 
@@ -153,6 +153,27 @@ func hold(w http.ResponseWriter, r *http.Request, done <-chan struct{}, h *hub, 
 			fail.At(fail.WatchSent)
 		}
 	}
+}
+
+// shown is a view as streams send it.
+type shown struct {
+	n      uint64 // of the view
+	states [][]byte
+	ping   []byte
+	every  time.Duration // between pings
+}
+
+// shownNow encodes each view once: after a restart all streams begin at once, and every event makes all of them look.
+func (e *environment) shownNow() shown {
+	v, n := e.grants.shown()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shown.n != n || e.shown.ping == nil {
+		e.shown = shown{n: n, states: slices.Clip(states(v)), every: pingEvery(v.Leases)}
+		v.Event.Kind = slp.EventPing
+		e.shown.ping = encode(v.Event, 0)
+	}
+	return e.shown
 }
 
 // states is what brings a stream up to date that has just begun, or has lost its queue: the state, and every content that

@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
 MODULES  := . sdk sdk/openfeature
 
-.PHONY: help build web ui demo test test-race test-browser test-clients proto proto-check postgres pictures bench soak lint fmt clean check-go check-cc check-node
+.PHONY: help build web ui demo test test-race test-browser test-clients test-peers proto proto-check postgres pictures bench soak lint fmt clean check-go check-cc check-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,18 @@ test-browser: build ## the demo seen through a real browser (Debian's Chromium, 
 	(cd web && npm run --silent api:check); \
 	test -d test/browser/node_modules/playwright-core || (cd test/browser && npm ci --no-fund --no-audit); \
 	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
+
+PEERS_VENV := bin/peers-venv
+
+test-peers: build check-go ## beside other engines and OpenFeature's own clients: peers from the Go proxy, openfeature-sdk from PyPI
+	cd test/peers && $(GO) vet ./... && $(GO) test -count=1 -timeout 10m -v . | grep -v '^=== '
+	@skip() { echo "SKIPPED: OpenFeature's Python clients, $$1"; test -z "$$CI"; exit; }; \
+	command -v python3 >/dev/null || skip "no python3 here (apt-get install python3 python3-venv)"; \
+	test -x $(PEERS_VENV)/bin/pip || python3 -m venv $(PEERS_VENV) >/dev/null 2>&1 || skip "python3 -m venv does not work (apt-get install python3-venv)"; \
+	$(PEERS_VENV)/bin/pip install -q --disable-pip-version-check -r test/peers/python/requirements.txt || skip "PyPI does not answer"; \
+	set -e; \
+	SLUICE_BIN=$(CURDIR)/bin/sluice $(PEERS_VENV)/bin/python -m unittest discover -s test/peers/python; \
+	cd python && ../$(PEERS_VENV)/bin/python -m unittest discover -s tests -p 'test_openfeature.py'
 
 pictures: build ## the README's pictures, made by the browser test
 	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice SLUICE_SHOTS=$(CURDIR)/bin/shots node --test story.test.mjs

@@ -79,6 +79,8 @@ var house = map[string]room{
 	"internal/dst":             {may: append([]string{"internal/control", "internal/store", "internal/vtime"}, pureTypes...)},
 	"internal/cli": {may: slices.Concat([]string{"internal/app", "internal/client", "internal/agent", "internal/gateway",
 		"internal/demo", "internal/sim", "internal/bench", "internal/dst", "internal/store", "internal/report", "internal/push", "internal/profile", "internal/table", "internal/tune", "sdk"}, pureTypes)},
+	"sluicetest":        {may: []string{"sdk", "internal/app", "internal/client", "internal/policy"}},
+	"tools/peers":       {}, // a module of its own, tests only; test/peers leads there
 	"tools/flightsdata": {may: []string{"internal/demo/flights"}},
 }
 

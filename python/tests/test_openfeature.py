@@ -20,7 +20,7 @@ class Provider(unittest.TestCase):
         self.client = sluice.Client(self.fake.url, "checkout", timeout=30)
         self.addCleanup(self.client._life.stop)
         self.fake.wait("a lease", lambda: self.client.status().leases.get("roll", 0) > 0)
-        api.set_provider(SluiceProvider(self.client))
+        api.set_provider_and_wait(SluiceProvider(self.client))
         self.addCleanup(api.shutdown)
         self.of = api.get_client()
 

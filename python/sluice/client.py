@@ -314,6 +314,7 @@ def _loose(one: Life, key: str, ctx: flags.Context) -> flags.Result:
     b = compiled.flags.get(key) if compiled is not None else None
     if b is None:
         return flags.Result(reason=flags.ERROR, error=flags.FLAG_NOT_FOUND)
+    ctx.now = int(time.time()) if compiled.timed else 0
     h = b.handle
     if not h.rollout_id:
         return h.eval(ctx, False)
@@ -334,6 +335,8 @@ class Request:
     def __init__(self, client: Client, one: Life, ctx: flags.Context, baggage: str):
         self._client, self._life, self._ctx = client, one, ctx
         self._compiled = one.state.compiled
+        if self._compiled is not None and self._compiled.timed:
+            ctx.now = int(time.time())
         self._start = one.now()
         self._lock = threading.RLock()
         self._decisions: Dict[str, _Decision] = {}

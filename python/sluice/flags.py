@@ -9,9 +9,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import bucketing, canonical
 from .errors import ContentError
+from .logic import Logic, NoResult, js_text
+from .versions import semver
 
 # Reasons of a result, in order of precedence.
-KILLED, EXCLUDED, EXCEPTION, RULE, ROLLOUT = "KILLED", "EXCLUDED", "EXCEPTION", "RULE", "ROLLOUT"
+KILLED, DISABLED, EXCLUDED, EXCEPTION = "KILLED", "DISABLED", "EXCLUDED", "EXCEPTION"
+RULE, TARGETING, ROLLOUT = "RULE", "TARGETING", "ROLLOUT"
 DEFAULT, LAPSED, ERROR = "DEFAULT", "LEASE_LAPSED", "ERROR"
 
 # Error codes; they are OpenFeature's.
@@ -33,7 +36,8 @@ MAX_CONTEXT_BYTES = 256 << 10
 _MAX_DEPTH = 16
 
 _OPENFEATURE = {
-    KILLED: "DISABLED", EXCLUDED: "TARGETING_MATCH", EXCEPTION: "TARGETING_MATCH", RULE: "TARGETING_MATCH",
+    KILLED: "DISABLED", DISABLED: "DISABLED", EXCLUDED: "TARGETING_MATCH", EXCEPTION: "TARGETING_MATCH",
+    RULE: "TARGETING_MATCH", TARGETING: "TARGETING_MATCH",
     ROLLOUT: "SPLIT", LAPSED: "STALE", DEFAULT: "DEFAULT", ERROR: "ERROR",
 }
 
@@ -54,7 +58,7 @@ class Variant(NamedTuple):
 class Result(NamedTuple):
     """The answer of one evaluation, with everything that evidence needs to count it.
 
-    variant is None only when there is no such flag. assigned is the arm the unit was randomised into, served the one it
+    variant is None when there is no such flag, and where the caller's code has the default. assigned is the arm the unit was randomised into, served the one it
     got: they differ only when the lease had lapsed.
     """
 
@@ -81,8 +85,12 @@ class Result(NamedTuple):
     def check(self, kind: str) -> str:
         """Return the error code of asking for that type, "" when there is none."""
         if self.variant is None:
-            return self.error or FLAG_NOT_FOUND
+            return self.error
         return "" if self.variant.type == kind else TYPE_MISMATCH
+
+
+MISSING = object()
+"""Stands for an attribute that is not there; None is one that is, and compares with nothing."""
 
 
 class Context:
@@ -92,13 +100,14 @@ class Context:
     the limits is refused as a whole: every flag serves its default.
     """
 
-    __slots__ = ("key", "attrs", "hash", "bucket", "invalid")
+    __slots__ = ("key", "attrs", "hash", "bucket", "invalid", "now")
 
     def __init__(self, key: str = "", attrs: Optional[Dict[str, Any]] = None):
         self.key = key
         self.attrs = attrs or {}
         self.hash = 0
         self.bucket = 0
+        self.now = 0  # seconds since 1970, for targeting that asks; 0 when it was not said
         try:
             raw = key.encode()
             self.invalid = len(raw) > MAX_TARGETING_KEY or len(self.attrs) > MAX_ATTRIBUTES or self._size() > MAX_CONTEXT_BYTES
@@ -121,10 +130,15 @@ class Context:
         return size
 
     def lookup(self, name: str) -> Any:
-        """Return an attribute, None when there is none; TARGETING_KEY names the unit itself."""
+        """Return an attribute, MISSING when there is none; TARGETING_KEY names the unit itself."""
         if name == TARGETING_KEY:
-            return self.key or None
-        return self.attrs.get(name)
+            return self.key or MISSING
+        return self.attrs.get(name, MISSING)
+
+    def value(self, name: str) -> Any:
+        """Return an attribute, None when there is none."""
+        v = self.lookup(name)
+        return None if v is MISSING else v
 
     def text(self, name: str) -> str:
         """Return an attribute as it names a segment in evidence, "" when it has no text."""
@@ -200,7 +214,7 @@ def _comparison(c: Dict[str, Any]) -> _Match:
     """Compile the test of one attribute. A missing attribute or one of another type makes it false, for ne too."""
     name, op = c["name"], c["op"]
     test = _test(op, c)
-    return lambda ctx: (v := ctx.lookup(name)) is not None and test(v)
+    return lambda ctx: (v := ctx.lookup(name)) is not MISSING and test(v)
 
 
 def _test(op: str, c: Dict[str, Any]) -> Callable[[Any], bool]:
@@ -225,32 +239,6 @@ def _test(op: str, c: Dict[str, Any]) -> Callable[[Any], bool]:
         return lambda v: _kind(v) in ("str", "list") and want in v
     order = _ORDER[op]
     return lambda v: _kind(v) == "num" and _finite(v) and order(v, want)
-
-
-_IDENT = r"[0-9A-Za-z-]+"
-_SEMVER = re.compile(
-    r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:-((?:%s)(?:\.(?:%s))*))?(?:\+(?:%s)(?:\.(?:%s))*)?"
-    % (_IDENT, _IDENT, _IDENT, _IDENT)
-)
-_MAX_SEMVER = 256
-
-
-def semver(text: str) -> Optional[Tuple]:
-    """Return a sort key of a semantic version (semver.org, 2.0.0), None when the text is not one."""
-    if len(text) > _MAX_SEMVER:
-        return None
-    m = _SEMVER.fullmatch(text)
-    if m is None:
-        return None
-    pre: List[Tuple] = []
-    for ident in m.group(4).split(".") if m.group(4) is not None else ():
-        if ident.isdigit():
-            if len(ident) > 1 and ident[0] == "0":
-                return None
-            pre.append((0, int(ident), ""))
-        else:
-            pre.append((1, 0, ident))
-    return (int(m.group(1)), int(m.group(2)), int(m.group(3)), not pre, pre)
 
 
 class _Decision(NamedTuple):
@@ -309,12 +297,14 @@ class Handle:
         self.judged: Optional[Dict[str, Any]] = None
         self.unit = ""
         self.killed = False
+        self.disabled = bool(flag.get("disabled"))
         self.variants = {name: Variant(name, self.type, value) for name, value in flag["variants"].items()}
         self._fallback = self._result(flag["default"], DEFAULT)
         self._off = self._fallback
         self._exclusions: List[_Decision] = []
         self._exceptions: List[_Decision] = []
         self._rules: List[_Decision] = []
+        self._logic: Optional[Logic] = None
         self._rollout: Optional[_Rollout] = None
 
     def _result(self, variant: str, reason: str) -> Result:
@@ -328,9 +318,9 @@ class Handle:
     def eval(self, ctx: Context, leased: bool) -> Result:
         """Evaluate for a context. leased says whether the flag's scope holds a valid lease at this very moment.
 
-        The first of these decides: kill switch, exclusion, exception, rule, rollout, default.
+        The first of these decides: kill switch, exclusion, exception, rule, targeting, rollout, default.
         """
-        if ctx.invalid and not self.killed:
+        if ctx.invalid and not (self.killed or self.disabled):
             return self._failure(INVALID_CONTEXT)
         decided = self._first(ctx, leased)
         if decided is not None:
@@ -368,7 +358,7 @@ class Handle:
         return EXPOSED if bucketing.exposed(bucketing.bucket_of(unit, self._rollout.salt_hash), exposure) else BASELINE
 
     def _first(self, ctx: Context, leased: bool) -> Optional[Result]:
-        if self.killed:
+        if self.killed or self.disabled:
             return self._off
         for d in self._exclusions:
             if d.match(ctx):
@@ -379,14 +369,26 @@ class Handle:
         for d in self._rules:
             if d.match(ctx):
                 return d.result
-        return None
+        return self._targeted(ctx) if self._logic is not None else None
+
+    def _targeted(self, ctx: Context) -> Optional[Result]:
+        """Return what the targeting names; None when it leaves the unit to the rollout."""
+        try:
+            v = self._logic.run(ctx, self.key)
+        except (NoResult, RecursionError):
+            return self._failure(GENERAL)
+        if v is None:
+            return None if self._rollout is not None else self._fallback
+        name = js_text(v)
+        return self._result(name, TARGETING) if name in self.variants else self._failure(GENERAL)
 
 
 # The fields of each object: name -> (JSON type, required).
 _FIELDS: Dict[str, Dict[str, Tuple[Any, bool]]] = {
     "flag": {
         "key": (str, True), "type": (str, True), "variants": (dict, True), "default": (str, True), "off": (str, False),
-        "rules": (list, False), "rollout": (dict, False), "meta": (object, False),
+        "disabled": (bool, False), "rules": (list, False), "targeting": (object, False), "rollout": (dict, False),
+        "meta": (object, False),
     },
     "segment": {"name": (str, True), "match": (dict, True)},
     "kill": {"flag": (str, True), "reason": (str, False)},
@@ -410,6 +412,7 @@ _FIELDS: Dict[str, Dict[str, Tuple[Any, bool]]] = {
 }
 _NAMED = {"flag": "key", "segment": "name", "kill": "flag", "exception": "id", "exclude": "id", "judge": "rollout"}
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def _check(kind: str, at: str, o: Any) -> Dict[str, Any]:
@@ -457,6 +460,7 @@ class Config:
         References that lead nowhere do nothing: what the server publishes, above all a rollback, must take effect.
         """
         self.flags: Dict[str, Handle] = {}
+        self.timed = False  # some targeting asks for the time: contexts should know it
         self._objects: Dict[str, Dict[str, Dict[str, Any]]] = {kind: {} for kind in _NAMED}
         self._scopes: Dict[Tuple[str, str], str] = {}
         self._segments: Dict[str, _Match] = {}
@@ -479,7 +483,7 @@ class Config:
             raise ContentError("path", f"{path}: the path is not <scope>/<kind>/<name>")
         if kind not in _NAMED:
             return
-        if not _SLUG.fullmatch(name):
+        if not (_KEY if kind in ("flag", "kill") else _SLUG).fullmatch(name):
             raise ContentError("name", f"{path}: not a name")
         if (kind, name) in self._scopes:
             raise ContentError("duplicate", f"{path}: scope {self._scopes[kind, name]} has this object too")
@@ -543,11 +547,14 @@ class Config:
             raise ContentError("variants", f"{at}: there are no variants")
         f = {**f, "variants": {n: _check_value(f"{at}: variants[{n}]", f["type"], v) for n, v in f["variants"].items()}}
         h = Handle(f, scope, revisions.get(scope, 0))
-        for name in [f["default"], *([f["off"]] if f.get("off") else [])]:
-            if name not in h.variants:
+        for name in (f["default"], f.get("off", "")):
+            if name and name not in h.variants:
                 raise ContentError("ref.variant", f"{at}: there is no variant {name[:40]}")
         h.killed = f["key"] in self._objects["kill"]
-        h._off = h._result(f.get("off") or f["default"], KILLED)
+        h._off = h._result(f.get("off") or f["default"], KILLED) if h.killed else h._result("", DISABLED)
+        if f.get("targeting") is not None:
+            h._logic = Logic(f["targeting"])
+            self.timed = self.timed or h._logic.timed
         self._overlay(h, f.get("rollout"))
         for i, rule in enumerate(f.get("rules") or []):
             _check("rule", f"{at}: rules[{i}]", rule)

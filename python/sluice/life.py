@@ -45,6 +45,7 @@ class Compiled(NamedTuple):
 
     wire: Snapshot
     flags: Dict[str, Bound]
+    timed: bool = False  # contexts should know the time
 
 
 class State(NamedTuple):
@@ -299,7 +300,7 @@ class Life:
         return Compiled(wire, {
             key: Bound(h, self.book.judged_for(h) if h.rollout_id else None, digest8(wire.scopes[h.scope].digest))
             for key, h in config.flags.items()
-        })
+        }, config.timed)
 
     def _load(self, _: Channel, wire: Snapshot) -> None:
         try:
@@ -552,5 +553,5 @@ def _try_out(shadow: Compiled, scope: str) -> None:
         for unit in ("", "unit-1", "unit-2"):
             for leased in (False, True):
                 r = b.handle.eval(flags.Context(unit), leased)
-                if r.variant is None:
+                if r.variant is None and r.error:
                     raise ContentError("prepare.eval", f"flag {b.handle.key} answers {r.reason} {r.error} for unit {unit!r}")

@@ -86,6 +86,8 @@ class SluiceProvider(AbstractProvider):
             return FlagResolutionDetails(
                 value=default, error_code=ErrorCode(code), error_message=f"flag {key}: {code}", reason="ERROR", flag_metadata=self._metadata(r)
             )
+        if r.variant is None:  # the code's default stands
+            return FlagResolutionDetails(value=default, reason=flags.openfeature_reason(r.reason), flag_metadata=self._metadata(r))
         return FlagResolutionDetails(
             value=r.variant.value, variant=r.variant.name, reason=flags.openfeature_reason(r.reason), flag_metadata=self._metadata(r)
         )

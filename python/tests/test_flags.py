@@ -54,6 +54,21 @@ class Vectors(unittest.TestCase):
                     n += len(got)
         self.assertGreater(n, 2000)
 
+    def test_targeting_answers_as_in_go(self):
+        seen = {}
+        for t in self.golden["targeting"]:
+            flag = t["flag"]
+            h = flags.Config({"roll/flag/" + flag["key"]: flag}, {"roll": 9}).flags[flag["key"]]
+            for attrs, want in zip(t["contexts"], t["answers"]):
+                unit = attrs.get("targetingKey", "")
+                ctx = flags.Context(unit, {k: v for k, v in attrs.items() if k != "targetingKey"})
+                ctx.now = self.golden["now"]
+                got = answer(h.eval(ctx, True))
+                self.assertEqual(got, [want[0], canonical.dumps(want[1]), *want[2:]], (flag["targeting"], attrs))
+                seen[got[2] + got[0]] = seen.get(got[2] + got[0], 0) + 1
+        for what in ("TARGETINGa", "TARGETINGb", "TARGETINGtrue", "TARGETING10", "ERRORa", "DEFAULTa", "DEFAULT", "ROLLOUTb", "DISABLED"):
+            self.assertGreater(seen.get(what, 0), 1, what)
+
 
 class Refusals(unittest.TestCase):
     FLAG = {"key": "f", "type": "string", "variants": {"a": "x", "b": "y"}, "default": "a"}

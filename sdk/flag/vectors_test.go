@@ -17,9 +17,11 @@ const vectorFile = "../../api/testdata/evaluation.json"
 
 // vectors are what this package answers; clients in other languages must answer the same.
 type vectors struct {
-	About     string        `json:"about"`
-	Canonical [][2]string   `json:"canonical"` // JSON and its canonical form, "" where it is refused
-	Worlds    []vectorWorld `json:"worlds"`
+	About     string            `json:"about"`
+	Canonical [][2]string       `json:"canonical"` // JSON and its canonical form, "" where it is refused
+	Worlds    []vectorWorld     `json:"worlds"`
+	Now       int64             `json:"now"`       // of the targeting, seconds since 1970
+	Targeting []vectorTargeting `json:"targeting"` // flags in scope roll at revision 9, under a lease
 }
 
 // vectorWorld is one configuration with contexts and, for each, the answers.
@@ -179,13 +181,18 @@ func buildVectors(t *testing.T) []byte {
 	for range 40 {
 		v.Worlds = append(v.Worlds, g.vectorWorld(t, 5))
 	}
+	v.Now = vectorNow
+	for range 250 {
+		v.Targeting = append(v.Targeting, g.vectorTargeting(t))
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		t.Fatal(err)
 	}
-	return bytes.ReplaceAll(b.Bytes(), []byte(`{"objects"`), []byte("\n"+`{"objects"`))
+	out := bytes.ReplaceAll(b.Bytes(), []byte(`{"objects"`), []byte("\n"+`{"objects"`))
+	return bytes.ReplaceAll(out, []byte(`{"flag":`), []byte("\n"+`{"flag":`))
 }
 
 // TestEvaluationVectors holds api/testdata/evaluation.json, to which clients in other languages are held, to this code.
@@ -223,4 +230,122 @@ func TestEvaluationVectors(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(reasons)); len(names) != 8 {
 		t.Errorf("reasons %v", names)
 	}
+}
+
+// vectorTargeting is one flag with targeting, contexts as JSON, and what it answers at the time now.
+type vectorTargeting struct {
+	Flag     json.RawMessage   `json:"flag"`
+	Contexts []json.RawMessage `json:"contexts"`
+	Answers  [][]any           `json:"answers"`
+}
+
+const vectorNow = 1_764_000_000
+
+// value draws what a context or an expression may hold.
+func (g gen) value(depth int) any {
+	if depth > 0 && g.IntN(4) == 0 {
+		if g.IntN(2) == 0 {
+			return map[string]any{"a": g.value(depth - 1), "length": 1}
+		}
+		list := []any{}
+		for range g.IntN(4) {
+			list = append(list, g.value(depth-1))
+		}
+		return list
+	}
+	return pick[any](g, nil, true, false, 0, 1, -2.5, 1e21, 9007199254740993.0, "", "a", "10", " 7 ", "0x1f", "1.2.3", "v1.2", "1.10.0-rc.1", "😀ü", "Infinity", []any{"a", "10"}, []any{[]any{}}, []any{})
+}
+
+// expression draws JsonLogic.
+func (g gen) expression(depth int) any {
+	if depth == 0 || g.IntN(6) == 0 {
+		path := pick(g, "x", "y", "x.a", "x.0", "y.length", "targetingKey", "$flagd.flagKey", "$flagd.timestamp", "none", "x.a.1")
+		switch g.IntN(5) {
+		case 0:
+			return map[string]any{"var": []any{path, g.expression(0)}}
+		case 1, 2:
+			return map[string]any{"var": path}
+		}
+		if v := g.value(1); !isMap(v) {
+			return v
+		}
+		return "a"
+	}
+	args := func(n int) []any {
+		list := make([]any, n)
+		for i := range list {
+			list[i] = g.expression(depth - 1)
+		}
+		return list
+	}
+	op := pick(g, "if", "and", "or", "!", "!!", "==", "!=", "===", "!==", "<", "<=", ">", ">=", "in", "cat", "+", "-", "*", "/", "%", "min", "max", "starts_with", "ends_with", "sem_ver", "fractional", "fractional", "sem_ver")
+	switch op {
+	case "!", "!!":
+		return map[string]any{op: args(1)}
+	case "sem_ver":
+		return map[string]any{op: []any{g.expression(depth - 1), pick(g, "=", "!=", "<", "<=", ">", ">=", "^", "~", "?"), pick(g, "1.2.3", "1.2", "v1", "1.10.0-rc.1", "x")}}
+	case "fractional":
+		list := []any{}
+		if g.IntN(2) == 0 {
+			list = append(list, map[string]any{"cat": []any{map[string]any{"var": "$flagd.flagKey"}, map[string]any{"var": "x"}}})
+		}
+		for i := range 1 + g.IntN(3) {
+			list = append(list, []any{[]string{"a", "b", "true"}[i], pick[any](g, 1, 50, 0, 25, -3, 2.5)})
+		}
+		return map[string]any{op: list}
+	case "<", "<=", ">", ">=":
+		return map[string]any{op: args(2 + g.IntN(2))}
+	case "if", "and", "or", "cat", "+", "*", "min", "max":
+		return map[string]any{op: args(1 + g.IntN(4))}
+	}
+	return map[string]any{op: args(2)}
+}
+
+func isMap(v any) bool { _, ok := v.(map[string]any); return ok }
+
+// vectorTargeting draws an expression that compiles, and asks it.
+func (g gen) vectorTargeting(t *testing.T) vectorTargeting {
+	f := Flag{Key: "Some.Flag", Type: String, Default: pick(g, "a", ""), Variants: map[string]json.RawMessage{"a": json.RawMessage(`"A"`), "b": json.RawMessage(`"B"`), "true": json.RawMessage(`"T"`), "10": json.RawMessage(`"ten"`)}}
+	for len(f.Targeting) == 0 {
+		raw, err := Canonical(g.expression(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := compileLogic(raw); err == nil {
+			f.Targeting = raw
+		}
+	}
+	if g.IntN(4) == 0 {
+		f.Rollout = &Rollout{ID: "roll", Stable: "a", Candidate: "b", Salt: "s", Cohorts: []CohortExposure{{Cohort: "all", Exposure: 50_000}}}
+	}
+	f.Disabled = g.IntN(25) == 0
+	cfg := NewConfig()
+	cfg.Flags[f.Key], cfg.Scopes["flag/"+f.Key] = f, "roll"
+	s, err := Compile(cfg, Options{ScopeRev: map[string]uint64{"roll": 9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := vectorTargeting{}
+	if out.Flag, err = Canonical(f); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		o := map[string]any{"targetingKey": pick(g, "", "u1", fmt.Sprint("user-", g.IntN(1000)))}
+		for _, name := range []string{"x", "y"} {
+			if g.IntN(5) > 0 {
+				o[name] = g.value(2)
+			}
+		}
+		raw, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, err := ParseContext(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx.At(vectorNow)
+		out.Contexts, out.Answers = append(out.Contexts, raw), append(out.Answers, vectorAnswer(s.Flag(f.Key).Eval(ctx, true)))
+	}
+	return out
 }

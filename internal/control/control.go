@@ -13,6 +13,7 @@ import (
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/engine"
 	"sluice.dev/sluice/internal/fail"
+	"sluice.dev/sluice/internal/mutant"
 	"sluice.dev/sluice/internal/store"
 )
 
@@ -209,6 +210,9 @@ func (c *Controller) step(ev engine.Event) error {
 	fail.At(fail.StepStopped)
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
+	if mutant.Is(mutant.ActFirst) {
+		c.act(out)
+	}
 	if err := c.append(ctx, out); err != nil {
 		c.cfg.Log.Error("append", "err", err)
 		c.ahead = true

@@ -187,7 +187,7 @@ func (o *oracle) draining(p *proc, scope string, floor uint64) {
 		return
 	}
 	for _, r := range p.open {
-		if rev, ok := r.decided[scope]; ok && rev < floor && o.w.Now.Sub(r.began) > o.w.mood.drain && p.stood.Before(r.began) {
+		if rev, ok := r.decided[scope]; ok && rev < floor && p.stood.Before(r.began) {
 			o.w.violated("G1a", "%s has a request open that decided for revision %d of %s, proven gone below %d", p.name, rev, scope, floor)
 		}
 	}

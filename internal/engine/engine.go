@@ -19,6 +19,7 @@ import (
 	"sluice.dev/sluice/internal/audit"
 	"sluice.dev/sluice/internal/fleet"
 	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/mutant"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/revision"
 	"sluice.dev/sluice/internal/rollout"
@@ -176,7 +177,7 @@ const away = time.Second
 // missed keeps the controller's own absence, a process that was stopped or a disk that hung, from being taken for the
 // members': time in which nobody listened is no silence, and its seconds are a gap in the evidence.
 func (e *Engine) missed(from, to time.Time) {
-	if to.Sub(from) <= away {
+	if to.Sub(from) <= away || mutant.Is(mutant.AwayIsSilence) {
 		return
 	}
 	for _, env := range e.envs {

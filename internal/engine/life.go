@@ -12,6 +12,7 @@ import (
 	"sluice.dev/sluice/internal/audit"
 	"sluice.dev/sluice/internal/fleet"
 	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/mutant"
 	"sluice.dev/sluice/internal/plan"
 	"sluice.dev/sluice/internal/revision"
 	"sluice.dev/sluice/internal/rollout"
@@ -224,7 +225,7 @@ func (e *Engine) feed(o *Output, r *run, ev rollout.Event) error {
 			return err
 		}
 	}
-	if !quiet {
+	if !quiet && !mutant.Is(mutant.NoCheckpoint) {
 		e.checkpoint(o, r)
 	}
 	return nil
@@ -364,10 +365,17 @@ func (e *Engine) commit(o *Output, env *environment, r *run) error {
 // revoke publishes the scope exactly as it was before the start, under a new number that is also its floor.
 func (e *Engine) revoke(o *Output, env *environment, r *run) error {
 	o.Stop = append(o.Stop, ScopeRef{Env: env.rev.Name, Scope: r.plan.Name})
-	err := e.publish(o, env, revision.Change{
+	change := revision.Change{
 		Put:   map[string]revision.ScopeContent{r.plan.Name: {Objects: r.before, Leased: true, TTL: r.plan.Rollback.LeaseTTL}},
 		Floor: []string{r.plan.Name},
-	}, slp.EventRevoke)
+	}
+	if mutant.Is(mutant.RestoreAll) {
+		change.Put[revision.Overlay] = revision.ScopeContent{}
+	}
+	if mutant.Is(mutant.RestoreOther) {
+		change.Put[r.plan.Name] = revision.ScopeContent{Objects: env.rev.Scopes[r.plan.Name].Objects, Leased: true, TTL: r.plan.Rollback.LeaseTTL}
+	}
+	err := e.publish(o, env, change, slp.EventRevoke)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"sluice.dev/sdk/slp"
 	"sluice.dev/sluice/internal/fleet"
+	"sluice.dev/sluice/internal/mutant"
 	"sluice.dev/sluice/internal/rollout"
 )
 
@@ -240,16 +241,22 @@ func (e *Engine) unwound(o *Output, env *environment, r *run) error {
 }
 
 func (e *Engine) overdue(o *Output, r *run) error {
+	if mutant.Is(mutant.NoDeadline) {
+		return nil
+	}
 	return e.feed(o, r, rollout.Event{Kind: rollout.Overdue, Actor: "engine"})
 }
 
 // unwindClass is the class that may go back now, "" while none may.
 func (r *run) unwindClass() string {
+	if mutant.Is(mutant.UnwindEarly) && r.state.Sub == rollout.Revoking {
+		return slp.ClassStore
+	}
 	if r.state.Sub != rollout.Unwinding {
 		return ""
 	}
 	for _, class := range fleet.UnwindOrder {
-		if !r.unwind[class].Complete {
+		if !r.unwind[class].Complete && !mutant.Is(mutant.WritersFirst) {
 			return class
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/mutant"
 )
 
 // Arming says whether a scope's next content may be committed.
@@ -35,7 +36,7 @@ func (f *Fleet) Arm(scope, digest string, ttl time.Duration, components []string
 		live[m.Component]++
 		got, ok := m.Prepared[scope]
 		switch {
-		case ok && got.Digest == digest && got.Reject != nil:
+		case ok && got.Digest == digest && got.Reject != nil && !mutant.Is(mutant.PrepareIgnored):
 			a.Refusal, a.Member = &got, m.Instance
 		case ok && got.Digest == digest:
 			prepared[m.Component]++

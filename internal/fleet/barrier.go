@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/mutant"
 )
 
 // How a member stands in a barrier.
@@ -109,7 +110,7 @@ func (f *Fleet) forgotten(m *Member, r Revoke) bool {
 	if ok {
 		return g.Add(r.Y + m.w(r)).Before(r.At)
 	}
-	return f.Started.Add(r.Y + m.w(r)).Before(r.At) // no lease from this leadership, and any earlier one has ended
+	return mutant.Is(mutant.NoRestartWait) || f.Started.Add(r.Y+m.w(r)).Before(r.At) // no lease from this leadership, and any earlier one has ended
 }
 
 // silent: it has not been heard of for so long, or never by this leadership, or it has left. A store that came back to its
@@ -134,11 +135,14 @@ func (m *Member) line(r Revoke, now time.Time) Line {
 	if !m.Bye.IsZero() && m.Bye.Before(at) {
 		how, at = ByBye, m.Bye
 	}
-	if activated := m.Acked[r.Scope][slp.StageActivated]; activated.Rev >= r.Floor && !activated.At.IsZero() {
+	if activated := m.Acked[r.Scope][slp.StageActivated]; (activated.Rev >= r.Floor || mutant.Is(mutant.AnyAck)) && !activated.At.IsZero() {
 		l.Rev = activated.Rev
 		acked := activated.At.Add(m.w(r))
 		if drained := m.Acked[r.Scope][slp.StageDrained]; drained.Rev >= r.Floor && later(activated.At, drained.At).Before(acked) {
 			acked = later(activated.At, drained.At)
+		}
+		if mutant.Is(mutant.NoDrain) {
+			acked = activated.At
 		}
 		if !acked.After(at) {
 			how, at = ByAck, acked

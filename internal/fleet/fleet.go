@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/mutant"
 )
 
 // Rho bounds the relative clock rate error of server and members; Granule is one tick of the coarsest clock read.
@@ -81,6 +82,9 @@ func (f *Fleet) Join(h slp.Hello, now time.Time) *Member {
 		w = DefaultW
 	}
 	m := &Member{Instance: h.Instance, Boot: h.Boot, Component: h.Component, Class: h.Class, Caps: h.Caps, W: w, Joined: now.UTC()}
+	if mutant.Is(mutant.BootRetires) {
+		maps.DeleteFunc(f.Members, func(_ string, o *Member) bool { return o.Instance == m.Instance })
+	}
 	f.Add(m)
 	return m
 }

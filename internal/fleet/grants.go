@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/slp"
+	"sluice.dev/sluice/internal/mutant"
 )
 
 // GrantView is what renewals are answered from. It never changes; a commit publishes the next one.
@@ -69,7 +70,9 @@ func (g *Grants) Renew(q slp.Renew, now time.Time) (grant slp.Grant, ok bool) {
 		if g.stopped[scope] {
 			continue
 		}
-		b.Granted[scope] = newest(b.Granted[scope], now)
+		if _, had := b.Granted[scope]; !had || !mutant.Is(mutant.GrantFirst) {
+			b.Granted[scope] = newest(b.Granted[scope], now)
+		}
 		if grant.Leases == nil {
 			grant.Leases = make(map[string]int64, len(g.view.Leases))
 		}
@@ -87,10 +90,13 @@ func newest(a, b time.Time) time.Time {
 }
 
 // Stop ends granting of a scope, before the revoke's transaction begins.
-func (g *Grants) Stop(scope string) { g.stopped[scope] = true }
+func (g *Grants) Stop(scope string) { g.stopped[scope] = !mutant.Is(mutant.StopNothing) }
 
 // Show publishes a view. A scope that it does not grant needs no switch any more; one that it grants is granted again.
 func (g *Grants) Show(v GrantView) {
+	if mutant.Is(mutant.OldFloor) && g.view.Floors != nil {
+		v.Floors = g.view.Floors
+	}
 	g.view = v
 	clear(g.stopped)
 }

@@ -17,23 +17,23 @@ import (
 
 var modelSeed = flag.Uint64("fleet.seed", 0, "run the lease model with this seed only")
 
-// mutant names a broken rule.
-type mutant string
+// broken names a rule that a mutant of the model breaks.
+type broken string
 
 const (
-	none         mutant = ""
-	horEarly     mutant = "M_HOREARLY: the horizon counts from the decision"
-	recvLate     mutant = "M_RECVLATE: grants are noted after the horizon is read"
-	recvNone     mutant = "a boot without a recorded grant counts as never granted"
-	waitFlat     mutant = "Y leaves out the clock rates"
-	waitRestart  mutant = "a restart does not begin the wait again"
-	newBoot      mutant = "a new boot retires the older ones of its instance"
-	grantOld     mutant = "granting under the old floor goes on until the boot acknowledges"
-	clientRecv   mutant = "the client counts its lease from the receipt of the grant"
-	clientFloor  mutant = "the client takes a lower floor from a late grant"
-	clientAck    mutant = "the client acknowledges before it applies"
-	clientNonce  mutant = "the client takes grants of an earlier boot"
-	firstReceipt mutant = "the first receipt of a renewal is kept, not the last"
+	none         broken = ""
+	horEarly     broken = "M_HOREARLY: the horizon counts from the decision"
+	recvLate     broken = "M_RECVLATE: grants are noted after the horizon is read"
+	recvNone     broken = "a boot without a recorded grant counts as never granted"
+	waitFlat     broken = "Y leaves out the clock rates"
+	waitRestart  broken = "a restart does not begin the wait again"
+	newBoot      broken = "a new boot retires the older ones of its instance"
+	grantOld     broken = "granting under the old floor goes on until the boot acknowledges"
+	clientRecv   broken = "the client counts its lease from the receipt of the grant"
+	clientFloor  broken = "the client takes a lower floor from a late grant"
+	clientAck    broken = "the client acknowledges before it applies"
+	clientNonce  broken = "the client takes grants of an earlier boot"
+	firstReceipt broken = "the first receipt of a renewal is kept, not the last"
 )
 
 const (
@@ -82,7 +82,7 @@ type modelMessage struct {
 }
 
 type model struct {
-	mutant
+	broken
 	rng     *rand.Rand
 	real    time.Duration
 	ttl     time.Duration
@@ -114,8 +114,8 @@ func (m *model) newClock() modelClock {
 	}
 }
 
-func newModel(seed uint64, mu mutant) *model {
-	m := &model{mutant: mu, rng: rand.New(rand.NewPCG(seed, 17)), granting: true, granted: map[string]time.Time{}}
+func newModel(seed uint64, mu broken) *model {
+	m := &model{broken: mu, rng: rand.New(rand.NewPCG(seed, 17)), granting: true, granted: map[string]time.Time{}}
 	m.ttl = []time.Duration{2 * time.Second, 10 * time.Second, 60 * time.Second}[m.rng.IntN(3)]
 	m.server = m.newClock()
 	m.fleet = New(m.now())
@@ -136,7 +136,7 @@ func (m *model) boot(instance string) {
 	}
 	m.clients = append(m.clients, c)
 	m.fleet.Join(slp.Hello{Instance: instance, Boot: c.boot, Class: slp.ClassReader, WMs: int64(m.rng.IntN(2000))}, m.now())
-	if m.mutant == newBoot {
+	if m.broken == newBoot {
 		for boot, old := range m.fleet.Members {
 			if old.Instance == instance && boot != c.boot {
 				delete(m.fleet.Members, boot)
@@ -197,7 +197,7 @@ func (m *model) life(c *modelClient) {
 	case 1: // a crash, and a new process that may get what was meant for the old one
 		c.dead = true
 		m.boot(c.instance)
-		if n := m.clients[len(m.clients)-1]; m.mutant == clientNonce && !m.committed {
+		if n := m.clients[len(m.clients)-1]; m.broken == clientNonce && !m.committed {
 			n.lease, n.sent = n.clock.read(m.real)+m.ttl, c.sent
 		}
 	case 2:
@@ -246,7 +246,7 @@ func (m *model) renew(msg modelMessage) {
 	}
 	shown := !m.revokedAt.IsZero()
 	old := m.granting && !m.committed
-	if m.mutant == grantOld && m.fleet.Members[msg.boot].Acked[scope] == nil {
+	if m.broken == grantOld && m.fleet.Members[msg.boot].Acked[scope] == nil {
 		old = true
 	}
 	answer := modelMessage{kind: "grant", boot: msg.boot, n: msg.n, lease: old || shown}
@@ -254,7 +254,7 @@ func (m *model) renew(msg modelMessage) {
 		answer.floor = modelFloor
 	}
 	if answer.lease {
-		if _, ok := m.granted[msg.boot]; !ok || m.mutant != firstReceipt {
+		if _, ok := m.granted[msg.boot]; !ok || m.broken != firstReceipt {
 			m.granted[msg.boot] = m.now()
 		}
 	}
@@ -266,16 +266,16 @@ func (c *modelClient) take(m *model, msg modelMessage) {
 	if c.dead {
 		return
 	}
-	if msg.floor > c.floor || (m.mutant == clientFloor && msg.kind == "grant" && msg.lease) {
+	if msg.floor > c.floor || (m.broken == clientFloor && msg.kind == "grant" && msg.lease) {
 		c.floor = msg.floor
 	}
 	was := c.revoked
 	c.revoked = c.floor < modelFloor
-	if m.mutant == clientAck && msg.floor == modelFloor && was && m.rng.IntN(2) == 0 {
+	if m.broken == clientAck && msg.floor == modelFloor && was && m.rng.IntN(2) == 0 {
 		c.floor, c.revoked = 0, true
 	}
 	if sent, ok := c.sent[msg.n]; msg.kind == "grant" && msg.lease && ok {
-		if m.mutant == clientRecv {
+		if m.broken == clientRecv {
 			sent = c.clock.read(m.real)
 		}
 		c.lease = max(c.lease, sent+m.ttl)
@@ -299,11 +299,11 @@ func (m *model) rollback() {
 		m.committed = true
 		m.note("revoke is durable")
 	case m.revokedAt.IsZero():
-		if m.mutant != recvLate {
+		if m.broken != recvLate {
 			m.learn()
 		}
 		m.revokedAt = m.now()
-		if m.mutant == horEarly {
+		if m.broken == horEarly {
 			m.revokedAt = m.decided
 		}
 		m.note("floor is shown, horizon read")
@@ -328,7 +328,7 @@ func (m *model) restart() {
 		next.Add(&c)
 		c.Bye = bye
 	}
-	if m.mutant == waitRestart {
+	if m.broken == waitRestart {
 		next.Started = m.fleet.Started
 	}
 	m.fleet, m.granted = next, map[string]time.Time{}
@@ -344,13 +344,13 @@ func (m *model) look() {
 		return
 	}
 	r := Revoke{Scope: scope, Floor: modelFloor, Y: Y(m.ttl), At: m.revokedAt}
-	if m.fleet.Started.After(r.At) && m.mutant != waitRestart {
+	if m.fleet.Started.After(r.At) && m.broken != waitRestart {
 		r.At = m.fleet.Started
 	}
-	if m.mutant == waitFlat {
+	if m.broken == waitFlat {
 		r.Y = m.ttl + 2*Granule
 	}
-	if m.mutant == recvNone {
+	if m.broken == recvNone {
 		for boot, b := range m.fleet.Members {
 			if b.Granted[scope].IsZero() {
 				delete(m.fleet.Members, boot)
@@ -378,7 +378,7 @@ func (m *model) violated() string {
 }
 
 // runModel returns what went wrong, "" if nothing did, and whether the rollback was completed.
-func runModel(seed uint64, mu mutant) (wrong string, complete bool) {
+func runModel(seed uint64, mu broken) (wrong string, complete bool) {
 	m := newModel(seed, mu)
 	for range modelSteps {
 		m.step()
@@ -421,7 +421,7 @@ func TestModelCatchesMutants(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the model has no goroutines; its search is for the ordinary run")
 	}
-	for _, mu := range []mutant{
+	for _, mu := range []broken{
 		horEarly, recvLate, recvNone, waitFlat, waitRestart, newBoot, grantOld, clientRecv, clientFloor, clientAck, clientNonce, firstReceipt,
 	} {
 		t.Run(string(mu), func(t *testing.T) {

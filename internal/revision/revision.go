@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice.dev/sdk/flag"
+	"sluice.dev/sluice/internal/mutant"
 )
 
 // Names of the two scopes that belong to no rollout. Rollout scopes are named after their rollout.
@@ -145,7 +146,7 @@ type ScopeContent struct {
 // class or floor does. It refuses to remove what cannot be removed and content without a canonical form.
 func (e Env) With(c Change, now time.Time) (Env, error) {
 	next := Env{Name: e.Name, Number: max(e.Number, c.Adopt) + 1, Scopes: maps.Clone(e.Scopes), Floors: maps.Clone(e.Floors), At: now.UTC()}
-	if next.Floors == nil {
+	if next.Floors == nil || mutant.Is(mutant.FloorsForgotten) {
 		next.Floors = map[string]uint64{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Put)) {

@@ -7,6 +7,7 @@ import (
 
 	"sluice.dev/sdk/flag"
 	"sluice.dev/sluice/internal/judge"
+	"sluice.dev/sluice/internal/mutant"
 	"sluice.dev/sluice/internal/plan"
 )
 
@@ -24,6 +25,9 @@ func Step(p *plan.Plan, s State, e Event) (State, []Effect, error) {
 	}
 	switch e.Kind {
 	case Rollback:
+		if mutant.Is(mutant.RollbackPutOff) && s.Sub == Arming {
+			return s, nil, nil
+		}
 		return settle(s, e)(startRollback(s, e))
 	case Cancel:
 		return settle(s, e)(cancel(s, e))

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"sluice.dev/sdk/internal/mutant"
 )
 
 // report is what the member has to say about what is in force and prepared.
@@ -42,7 +44,11 @@ func (c *Client) report() report {
 				continue
 			}
 			r.acks = append(r.acks, c.mark(scope, StageActivated, rev))
-			if d := min(c.drained[scope], rev); d > 0 && c.unwindDue[scope] == 0 {
+			d := min(c.drained[scope], rev)
+			if mutant.Is(mutant.DrainedAtOnce) {
+				d = rev
+			}
+			if d > 0 && c.unwindDue[scope] == 0 {
 				r.acks = append(r.acks, c.mark(scope, StageDrained, d))
 			}
 		}
@@ -57,11 +63,11 @@ func (c *Client) report() report {
 //   - of a static scope, it is durable if this member's cache is, or a restart would bring the older value back.
 func (c *Client) ackable(scope string) uint64 {
 	meta := c.active.Scopes[scope]
-	if c.mut.ackEarly {
+	if mutant.Is(mutant.AckEarly) {
 		return max(meta.Rev, c.tip().Scopes[scope].Rev)
 	}
 	if meta.Leased {
-		if meta.Rev > c.floorsAt && !c.mut.ackBeforeFloors {
+		if meta.Rev > c.floorsAt && !mutant.Is(mutant.AckBeforeFloors) {
 			return 0
 		}
 		return meta.Rev
@@ -161,7 +167,7 @@ func (c *Client) mayUnwind(scope string, due uint64) bool {
 	if !ok {
 		return c.active.Head.Rev >= due
 	}
-	return meta.Rev >= due && c.turn[scope] >= unwindTurn(c.cfg.Class)
+	return meta.Rev >= due && (c.turn[scope] >= unwindTurn(c.cfg.Class) || mutant.Is(mutant.UnwindUnasked))
 }
 
 func (c *Client) hookReturned(in Unwound) {

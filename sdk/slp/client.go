@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"sluice.dev/sdk/internal/mutant"
 )
 
 // Limits of a Client.
@@ -48,7 +50,6 @@ type ClientConfig struct {
 //   - Any event or Grant that names a higher head leads to that head, by delta or by a fetch.
 type Client struct {
 	cfg   ClientConfig
-	mut   mutant
 	now   Mono
 	out   []Effect
 	phase phase
@@ -98,18 +99,6 @@ type Client struct {
 	activeAt  map[string]Mono   // when the scope's revision came into force
 
 	helloWait, renewWait, fetchWait, watchWait, ackWait, unwindWait backoff
-}
-
-// mutant switches rules off. Tests use it to show that they would notice.
-type mutant struct {
-	leaseFromReceipt bool // L1: count the lease from the receipt of the Grant
-	floorFalls       bool // L1: adopt the floor of the latest message
-	ackEarly         bool // acknowledge before the swap
-	anyBoot          bool // L1: take Grants of other boots
-	retryRenewsTime  bool // L1: a retry stores its time again
-	anyEpoch         bool // take messages of older leaders
-	sleepKeeps       bool // a clock that stood still ends nothing
-	ackBeforeFloors  bool // acknowledge a fetched snapshot before its floors are known
 }
 
 type phase uint8
@@ -349,7 +338,7 @@ func (c *Client) bootUnknown() {
 
 // stale notes the epoch of a message and reports whether it comes from an older leader than one heard of.
 func (c *Client) stale(epoch uint64) bool {
-	if epoch < c.epoch && !c.mut.anyEpoch {
+	if epoch < c.epoch && !mutant.Is(mutant.AnyEpoch) {
 		c.notice(NoticeEpoch, "a message of epoch %d, the leader is that of %d", epoch, c.epoch)
 		return true
 	}
@@ -424,11 +413,11 @@ func (c *Client) keep(rev uint64, sig string) {
 
 // raise merges floors that are complete as of head at. They never fall.
 func (c *Client) raise(floors map[string]uint64, at uint64) {
-	if c.mut.ackEarly && c.active != nil && at > c.active.Head.Rev {
+	if mutant.Is(mutant.AckEarly) && c.active != nil && at > c.active.Head.Rev {
 		return
 	}
 	for scope, f := range floors {
-		if f > c.floors[scope] || c.mut.floorFalls && f < c.floors[scope] {
+		if f > c.floors[scope] || mutant.Is(mutant.FloorFalls) && f < c.floors[scope] {
 			c.floors[scope] = f
 			c.dirty = true
 			if c.unwinds() {
@@ -436,7 +425,7 @@ func (c *Client) raise(floors map[string]uint64, at uint64) {
 			}
 		}
 	}
-	if c.mut.floorFalls {
+	if mutant.Is(mutant.FloorFalls) {
 		for scope := range c.floors {
 			if _, ok := floors[scope]; !ok {
 				delete(c.floors, scope)
@@ -479,7 +468,7 @@ func (c *Client) renew() {
 		n = c.n
 		c.sent[n] = c.now
 		delete(c.sent, n-maxSent)
-	} else if c.mut.retryRenewsTime {
+	} else if mutant.Is(mutant.RetryRenews) {
 		c.sent[n] = c.now
 	}
 	r := c.report()
@@ -505,7 +494,7 @@ func (c *Client) hasten() {
 }
 
 func (c *Client) grant(g *Grant) {
-	if g.Boot != c.cfg.Boot && !c.mut.anyBoot {
+	if g.Boot != c.cfg.Boot && !mutant.Is(mutant.AnyBoot) {
 		return
 	}
 	ts, known := c.sent[g.N]
@@ -516,7 +505,7 @@ func (c *Client) grant(g *Grant) {
 	c.hear(g.Head)
 	c.keep(g.Head.Rev, g.Sig)
 	c.clock.Observe(ts, c.now, g.ServerNow)
-	if c.mut.leaseFromReceipt {
+	if mutant.Is(mutant.FromReceipt) {
 		ts = c.now
 	}
 	for scope, ms := range g.Leases {
@@ -560,7 +549,7 @@ func (c *Client) renewFailed(n uint64, f Failure) {
 // counted from before the jump.
 func (c *Client) clockJumped() {
 	c.notice(NoticeClock, "the monotonic clock stood still: all leases end")
-	if c.mut.sleepKeeps {
+	if mutant.Is(mutant.SleepKeeps) {
 		return
 	}
 	clear(c.leaseEnd)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice.dev/sdk/internal/mutant"
 )
 
 var (
@@ -15,8 +17,8 @@ var (
 
 const worldSteps = 1500
 
-func runWorld(seed uint64, mut mutant, steps int) *world {
-	w := newWorld(seed, mut)
+func runWorld(seed uint64, steps int) *world {
+	w := newWorld(seed)
 	for range steps {
 		w.step()
 		if w.fault != "" {
@@ -35,7 +37,7 @@ func explain(t *testing.T, seed uint64, w *world) {
 // TestNothingRevokedIsServedAfterTheProof is G1a in random worlds, with floors and heads that never fall.
 func TestNothingRevokedIsServedAfterTheProof(t *testing.T) {
 	if *worldSeed != 0 {
-		w := runWorld(*worldSeed, mutant{}, worldSteps)
+		w := runWorld(*worldSeed, worldSteps)
 		_, _ = os.Stdout.WriteString(strings.Join(w.trace, "\n") + "\n")
 		if w.fault != "" {
 			t.Fatal(w.fault)
@@ -51,7 +53,7 @@ func TestNothingRevokedIsServedAfterTheProof(t *testing.T) {
 	}
 	var sum counters
 	for seed := uint64(1); seed <= uint64(count); seed++ {
-		w := runWorld(seed, mutant{}, worldSteps)
+		w := runWorld(seed, worldSteps)
 		if w.fault != "" {
 			explain(t, seed, w)
 		}
@@ -76,7 +78,7 @@ func TestWorldsConverge(t *testing.T) {
 		count = 40
 	}
 	for seed := uint64(1); seed <= count; seed++ {
-		w := runWorld(seed, mutant{}, 400)
+		w := runWorld(seed, 400)
 		w.settle(75 * time.Second) // longer than the slowest retry twice
 		if w.fault != "" {
 			explain(t, seed, w)
@@ -91,19 +93,14 @@ func TestWorldsConverge(t *testing.T) {
 // TestMutantsAreCaught switches one rule off at a time: the worlds must notice, or they prove nothing. Rules whose breach
 // needs a rarer coincidence have tests of their own.
 func TestMutantsAreCaught(t *testing.T) {
-	if raceEnabled {
-		t.Skip("one thread: the race detector only makes it slow")
+	if !mutant.Built {
+		t.Skip("needs a build that can switch rules off: make mutants")
 	}
-	for name, mut := range map[string]mutant{
-		"lease counted from receipt":   {leaseFromReceipt: true},
-		"floor may fall":               {floorFalls: true},
-		"ack before swap":              {ackEarly: true},
-		"no boot check":                {anyBoot: true},
-		"a stopped clock ends nothing": {sleepKeeps: true},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, name := range []mutant.Name{mutant.FromReceipt, mutant.FloorFalls, mutant.AckEarly, mutant.AnyBoot, mutant.SleepKeeps} {
+		t.Run(string(name), func(t *testing.T) {
+			t.Setenv("SLUICE_MUTANT", string(name))
 			for seed := uint64(1); seed <= 2000; seed++ {
-				if w := runWorld(seed, mut, worldSteps); w.fault != "" {
+				if w := runWorld(seed, worldSteps); w.fault != "" {
 					t.Logf("caught in world %d: %s", seed, w.fault)
 					return
 				}

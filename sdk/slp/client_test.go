@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice.dev/sdk/internal/mutant"
 )
 
 const (
@@ -161,9 +163,8 @@ func TestLongGrantIsCut(t *testing.T) {
 
 // TestRetryKeepsItsTime: the answer to the first send must not count from the second.
 func TestRetryKeepsItsTime(t *testing.T) {
-	lease := func(mut mutant) Mono {
+	lease := func() Mono {
 		m := newMember(t, nil)
-		m.c.mut = mut
 		s := toySnapshot(3, 3, true)
 		m.join(s)
 		n := m.renewal()
@@ -178,10 +179,10 @@ func TestRetryKeepsItsTime(t *testing.T) {
 		m.step(grantFor(n, s.Head, 0, lease2s))
 		return m.view.LeaseEnd[toyScope] - sent
 	}
-	if got := lease(mutant{}); got != 2*time.Second {
+	if got := lease(); got != 2*time.Second {
 		t.Fatalf("lease of %s from the first send, want 2s", got)
 	}
-	if got := lease(mutant{retryRenewsTime: true}); got == 2*time.Second {
+	if got := broken(t, mutant.RetryRenews, lease); mutant.Built && got == 2*time.Second {
 		t.Fatal("the mutant is not noticed")
 	}
 }
@@ -200,9 +201,8 @@ func TestOldRetryIsANewRenewal(t *testing.T) {
 
 // TestFetchedSnapshotIsAckedAfterItsFloors: a request pinned to the exposed snapshot could still evaluate.
 func TestFetchedSnapshotIsAckedAfterItsFloors(t *testing.T) {
-	acked := func(mut mutant) bool {
+	acked := func() bool {
 		m := newMember(t, nil)
-		m.c.mut = mut
 		exposed, revoked := toySnapshot(3, 3, true), toySnapshot(5, 5, false)
 		m.join(exposed)
 		m.step(grantFor(m.renewal(), exposed.Head, 0, lease2s))
@@ -222,25 +222,36 @@ func TestFetchedSnapshotIsAckedAfterItsFloors(t *testing.T) {
 		}
 		return false
 	}
-	if acked(mutant{}) {
+	if acked() {
 		t.Fatal("acknowledged although the floors as of revision 5 are unknown")
 	}
-	if !acked(mutant{ackBeforeFloors: true}) {
+	if !broken(t, mutant.AckBeforeFloors, acked) && mutant.Built {
 		t.Fatal("the mutant is not noticed")
 	}
 }
 
 func TestOlderEpochIsIgnored(t *testing.T) {
-	for _, mut := range []mutant{{}, {anyEpoch: true}} {
+	fetches := func() int {
 		m := newMember(t, nil)
-		m.c.mut = mut
 		m.join(toySnapshot(3, 3, true))
 		m.run(WatchEvent{Event{Epoch: 7, Head: m.view.Snapshot.Head}})
-		_, fetches := find[FetchSnapshot](m.run(WatchEvent{Event{Epoch: 6, Head: Head{Rev: 9, Digest: "x"}}}))
-		if (fetches == 0) != !mut.anyEpoch {
-			t.Fatalf("mutant %+v: %d fetches after an event of an older leader", mut, fetches)
-		}
+		_, n := find[FetchSnapshot](m.run(WatchEvent{Event{Epoch: 6, Head: Head{Rev: 9, Digest: "x"}}}))
+		return n
 	}
+	if n := fetches(); n != 0 {
+		t.Fatalf("%d fetches after an event of an older leader", n)
+	}
+	if n := broken(t, mutant.AnyEpoch, fetches); mutant.Built && n == 0 {
+		t.Fatal("the mutant is not noticed")
+	}
+}
+
+// broken runs f with a rule switched off, in a build that can do that.
+func broken[T any](t *testing.T, rule mutant.Name, f func() T) T {
+	t.Helper()
+	t.Setenv("SLUICE_MUTANT", string(rule))
+	defer t.Setenv("SLUICE_MUTANT", "")
+	return f()
 }
 
 // TestFloorWithoutSnapshotServesBaselineOfThatScopeOnly is L1's last sentence.

@@ -208,7 +208,7 @@ func recordTape(t *testing.T) []byte {
 		index: map[string]int{}, live: map[string]*tapeRun{},
 	}
 	for seed := range uint64(6) {
-		w := newWorld(1000+seed, mutant{})
+		w := newWorld(1000 + seed)
 		clear(rec.live)
 		for _, p := range w.procs { // they have booted already: once more, on tape
 			w.tape = rec

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"sluice.dev/sdk/internal/mutant"
 )
 
 // The world of the property tests: a toy server that follows contract 2, members that run the real Client, and a network
@@ -23,7 +25,6 @@ const (
 
 type world struct {
 	rng   *rand.Rand
-	mut   mutant
 	real  time.Duration
 	net   []packet
 	srv   *toyServer
@@ -50,8 +51,8 @@ type packet struct {
 	net  string // process at one end of the network: it may be lost or repeated; "" if it is not on the network
 }
 
-func newWorld(seed uint64, mut mutant) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), mut: mut, cut: map[string]time.Duration{}}
+func newWorld(seed uint64) *world {
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), cut: map[string]time.Duration{}}
 	w.loss, w.busy = []float64{0.02, 0.1, 0.5}[w.rng.IntN(3)], []float64{0.05, 0.15, 0.4}[w.rng.IntN(3)]
 	w.churn = []float64{0.02, 0.3}[w.rng.IntN(2)]
 	w.srv = newToyServer(w)
@@ -471,7 +472,6 @@ func (p *proc) boot() {
 		Instance: p.name, Boot: p.id, Component: p.name, Class: p.class, W: toyW, Rand: p.w.rng,
 		Caps: Caps{Cache: []string{"durable", "none"}[p.w.rng.IntN(2)]}, EarlyLapse: 0.2 * p.w.rng.Float64() * float64(p.w.rng.IntN(2)),
 	})
-	p.c.mut = p.w.mut
 	if p.w.tape != nil {
 		p.w.tape.boot(p)
 	}
@@ -672,7 +672,7 @@ func (p *proc) swap(v *View) {
 func (p *proc) checkAcks(r AckRequest) {
 	for _, a := range r.Acks {
 		if p.class == ClassWriter && a.Stage == StageDrained && a.Scope == toyScope && a.Rev == p.view.Floors[toyScope] &&
-			!slices.Contains(p.unwind, a.Rev) && !p.w.mut.ackEarly {
+			!slices.Contains(p.unwind, a.Rev) && !mutant.Is(mutant.AckEarly) {
 			p.w.violated("%s acknowledges %d as drained, it was not unwound", p.id, a.Rev)
 		}
 	}

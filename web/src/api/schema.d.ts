@@ -89,6 +89,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/environments/{env}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show an environment */
+        get: operations["get-environment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/environments/{env}/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on from a store that has forgotten something */
+        post: operations["adopt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/environments/{env}/off": {
         parameters: {
             query?: never;
@@ -732,6 +766,14 @@ export interface components {
             /** Format: double */
             se: number;
         };
+        EnvironmentView: {
+            /** @description what a member has proven to be forgotten here: nothing is granted or written until it is adopted */
+            amnesia?: components["schemas"]["Lost"];
+            digest: string;
+            name: string;
+            /** Format: int64 */
+            revision: number;
+        };
         EvaluateBody: {
             /**
              * Format: int64
@@ -966,6 +1008,16 @@ export interface components {
         };
         ListOutputBody: {
             rollouts: components["schemas"]["RolloutRow"][] | null;
+        };
+        Lost: {
+            /** Format: date-time */
+            at: string;
+            digest: string;
+            /** Format: int64 */
+            epoch: number;
+            instance: string;
+            /** Format: int64 */
+            rev: number;
         };
         Margin: {
             /** Format: double */
@@ -1617,6 +1669,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComponentsOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-environment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                env: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnvironmentView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    adopt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                env: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnvironmentView"];
                 };
             };
             /** @description Error */

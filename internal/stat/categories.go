@@ -8,24 +8,24 @@ package stat
 // with t normed on the past baseline, as the tilted histogram does, so it is an e-value for any law the arms have in common.
 // The categories are fixed before the first block; a new value is one of the others.
 type CategoryTilt struct {
-	Factors []float64 // by which a share may grow; shrinking is their inverse; nil means 1.25, 1.5, 2, 3, 5
 	past    []float64 // of the baseline, with a pseudo-count each
 	logBets []float64 // per category, factor and direction
 }
 
-var categoryFactors = []float64{1.25, 1.5, 2, 3, 5}
+// categoryFactors are those by which a share may grow; the bets on shrinking are their inverse.
+var categoryFactors = [...]float64{1.25, 1.5, 2, 3, 5}
 
 // NewCategoryTilt watches a number of places (Categories.Len). past are the baseline's counts before the comparison, nil if
 // there are none.
 func NewCategoryTilt(places int, past []uint64) *CategoryTilt {
-	c := &CategoryTilt{Factors: categoryFactors, past: make([]float64, places)}
+	c := &CategoryTilt{past: make([]float64, places)}
 	for i := range c.past {
 		c.past[i] = 1
 		if past != nil {
 			c.past[i] += float64(past[i])
 		}
 	}
-	c.logBets = make([]float64, 2*places*len(c.Factors))
+	c.logBets = make([]float64, 2*places*len(categoryFactors))
 	return c
 }
 
@@ -42,7 +42,7 @@ func (c *CategoryTilt) Step(exposed, baseline []uint64) {
 		for place := range c.past {
 			share := c.past[place] / total
 			in, inC := float64(exposed[place]), float64(baseline[place])
-			for _, f := range c.Factors {
+			for _, f := range categoryFactors {
 				for _, r := range [...]float64{f, 1 / f} {
 					z := 1 + float64(share*(r-1))
 					lnIn, lnOut := ln(r/z), -ln(z)

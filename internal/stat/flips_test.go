@@ -15,7 +15,7 @@ func TestCategoryTiltTwin(t *testing.T) {
 		counts := rapid.SliceOfN(rapid.Uint64Range(0, 5), places, places)
 		c := NewCategoryTilt(places, []uint64{3, 0, 2, 1})
 		past := []float64{4, 1, 3, 2}
-		wealth := make([]float64, 2*places*len(c.Factors))
+		wealth := make([]float64, 2*places*len(categoryFactors))
 		for i := range wealth {
 			wealth[i] = 1
 		}
@@ -25,7 +25,7 @@ func TestCategoryTiltTwin(t *testing.T) {
 			nT, nC := sumOf(exposed), sumOf(base)
 			total := past[0] + past[1] + past[2] + past[3]
 			for bet := range wealth {
-				place, f := bet/(2*len(c.Factors)), c.Factors[bet/2%len(c.Factors)]
+				place, f := bet/(2*len(categoryFactors)), categoryFactors[bet/2%len(categoryFactors)]
 				if bet%2 == 1 {
 					f = 1 / f
 				}

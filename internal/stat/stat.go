@@ -11,7 +11,11 @@
 // late, tempering by the over-dispersion of unit buckets, and the margins it can reject. Mix weighs lanes together.
 // The bound holds for independent units; for correlated ones tempering is a measured heuristic without a theorem.
 //
-// Results are the same bits on every machine: counts are integers, sums have one fixed order, products are rounded
+// Beside that stand what is computed once for a batch or shown to people: drift measures (Drift), intervals (Boundary, Range),
+// the tests that others use (Difference, Kayenta, SpendingBounds), and detectors for one stream (Extremes, Season, CUSUM).
+// They use special functions of gonum and are no part of a replay.
+//
+// Everything else has the same bits on every machine: counts are integers, sums have one fixed order, products are rounded
 // before they are added, and logarithm and exponential are this package's own.
 package stat
 

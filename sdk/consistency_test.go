@@ -101,7 +101,7 @@ func (c *chain) request(n, work int, t *tally) {
 	t.requests.Add(1)
 	one, revoked, missed := true, false, false
 	for _, s := range log {
-		missed, revoked = missed || s.pin == PinMissed, revoked || s.pin == PinRevoked
+		missed, revoked = missed || s.pin == PinMissed || s.pin == PinLapsed, revoked || s.pin == PinRevoked
 		// The same content under another scope's number is the moment at which a scope is opened or merged back.
 		one = one && s.variant == log[0].variant && (s.rev == log[0].rev || s.scope != log[0].scope)
 	}

@@ -101,6 +101,7 @@ const (
 	PinHeld    = "held"    // as the pin says
 	PinMissed  = "missed"  // the pinned content is not here: its arm is kept, the baseline is served
 	PinRevoked = "revoked" // the pin lies below the scope's floor: decided here
+	PinLapsed  = "lapsed"  // the pin says exposed and this process has no lease for it: the baseline is served
 )
 
 // Stamp says what a request used of one scope, for telemetry and for what it writes: an output that carries its stamps
@@ -109,11 +110,11 @@ type Stamp struct {
 	Scope    string `json:"scope"`
 	Revision uint64 `json:"revision"`
 	Arm      string `json:"arm"` // as in a pin: baseline, exposed, lapsed or none
-	Pin      string `json:"pin"` // entry, held, missed or revoked
+	Pin      string `json:"pin"` // entry, held, missed, revoked or lapsed
 }
 
 // Stamps returns what the request has used of the scopes with an open rollout, in the order of first use. Two hops of one
-// request that both held their pin have the same stamps; after a miss or a revoke they may differ, which is counted.
+// request that both held their pin have the same stamps; after a miss, a revoke or a lapse they may differ, which is counted.
 func (q *Request) Stamps() []Stamp {
 	if q == nil {
 		return nil
@@ -148,6 +149,8 @@ func (q *Request) heldBy(d *decision) string {
 		return PinMissed
 	case d.rev < d.pin.cell.floor():
 		return PinRevoked
+	case d.pin.Arm == slp.PinExposed && (d.fell || d.result.Assigned == flag.ArmExposed && d.result.Served != flag.ArmExposed):
+		return PinLapsed
 	}
 	return PinHeld
 }

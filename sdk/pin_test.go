@@ -196,6 +196,12 @@ func TestPinNeedsTheHopsOwnLease(t *testing.T) {
 		if d := next.Flag("model").Detail(ctx); d.Served != flag.ArmBaseline || d.Assigned != flag.ArmExposed {
 			t.Errorf("without lease %+v, want the baseline", d)
 		}
+		if got := req.Stamps(); len(got) != 1 || got[0].Pin != PinLapsed || got[0].Arm != slp.PinLapsed {
+			t.Errorf("without lease the request is stamped %+v, want lapsed: it did not hold its pin", got)
+		}
+		if n := next.Status().Counters.PinMissed; n != 1 {
+			t.Errorf("%d pins count as missed, want the one that had no lease", n)
+		}
 		req.End(nil)
 		w.set(func() { w.granting = map[string]time.Duration{theRollout: ttl} })
 		time.Sleep(time.Second)

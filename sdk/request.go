@@ -36,7 +36,7 @@ type decision struct {
 	d8     string
 	leased bool
 	fell   bool   // the lease ended while the request went on
-	how    string // PinEntry, PinHeld, PinMissed or PinRevoked
+	how    string // PinEntry, PinHeld, PinMissed, PinRevoked or PinLapsed
 	judged *judged
 	slot   evidence.Slot
 	result flag.Result
@@ -203,7 +203,9 @@ func (q *Request) decide(f *Flag, b *boundFlag, pin *pinned, r *flag.Result) {
 		c.release(d.hold) // nothing that a revoke would take back
 		d.hold = nil
 	}
-	d.how = q.heldBy(d)
+	if d.how = q.heldBy(d); d.how == PinLapsed {
+		c.counts.pinMissed.Add(1)
+	}
 	q.count(d, b, now)
 	*r = d.result
 }
@@ -217,6 +219,7 @@ func (q *Request) again(d *decision, r *flag.Result) {
 	q.client.run(d.handle, &q.unit, d.pin, false, r)
 	if !d.fell {
 		d.fell = true
+		d.how = q.heldBy(d)
 		q.client.counts.fell.Add(1)
 	}
 }

@@ -35,7 +35,7 @@ type Counters struct {
 	LeaseEnded   uint64 `json:"leaseEnded"`   // requests whose lease ended between two evaluations of one flag
 	PinForged    uint64 `json:"pinForged"`    // pins with a wrong signature, ignored
 	PinRevoked   uint64 `json:"pinRevoked"`   // pins below a floor, ignored
-	PinMissed    uint64 `json:"pinMissed"`    // pins to content that is not here: served the baseline
+	PinMissed    uint64 `json:"pinMissed"`    // pins to content that is not here, or exposed ones without a lease here: served the baseline
 	Unwinds      uint64 `json:"unwinds"`      // unwind hooks that returned without error
 	EvidenceSent uint64 `json:"evidenceSent"` // messages accepted
 	EvidenceLost uint64 `json:"evidenceLost"` // observations dropped: the server was away for too long, or refused them

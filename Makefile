@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1
 LDFLAGS  := -s -w -X sluice.dev/sluice/internal/cli.version=$(VERSION)
 MODULES  := . sdk sdk/openfeature
 
-.PHONY: help build web ui demo test test-race test-browser test-clients test-peers proto proto-check postgres pictures bench soak lint fmt clean check-go check-cc check-node
+.PHONY: help build web ui demo test test-race test-browser test-clients test-peers proto proto-check postgres sim mutants model pictures bench soak lint fmt clean check-go check-cc check-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,22 @@ test-peers: build check-go ## beside other engines and OpenFeature's own clients
 	set -e; \
 	SLUICE_BIN=$(CURDIR)/bin/sluice $(PEERS_VENV)/bin/python -m unittest discover -s test/peers/python; \
 	cd python && ../$(PEERS_VENV)/bin/python -m unittest discover -s tests -p 'test_openfeature.py'
+
+SEEDS ?= 2000
+FROM  ?= 1
+
+sim: check-go ## random lives of the control loop under virtual time: make sim SEEDS=2000 FROM=1
+	@$(GO) run ./cmd/sluice bench sim --from $(FROM) --seeds $(SEEDS)
+
+mutants: check-go ## one rule switched off at a time, each noticed by its seed (docs/verification.md)
+	$(GO) test -tags mutant -timeout 20m -count=1 -run Mutant ./internal/dst
+	cd sdk && $(GO) test -tags mutant -timeout 20m -count=1 -run Mutant ./slp
+
+model: check-cc ## the protocol's models, exhaustive within small bounds (Spin, installed when absent and root)
+	@have() { command -v spin >/dev/null; }; \
+	if ! have && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then { apt-get update -qq && apt-get install -y -qq --no-install-recommends spin; } >/dev/null 2>&1 || true; fi; \
+	have || { echo "spin is missing: apt-get install spin (https://spinroot.com)"; exit 1; }; \
+	sh models/check.sh pins
 
 pictures: build ## the README's pictures, made by the browser test
 	cd test/browser && SLUICE_BIN=$(CURDIR)/bin/sluice SLUICE_SHOTS=$(CURDIR)/bin/shots node --test story.test.mjs

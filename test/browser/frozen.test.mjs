@@ -64,7 +64,8 @@ test('a completed rollout is undone from its page, and the page says who has ack
     await page.getByLabel('Reason').fill('a drill');
     await page.getByRole('button', { name: 'Undo now' }).click();
     await page.getByTestId('sentence').filter({ hasText: /undone: .* acknowledged by every component/ }).waitFor({ timeout: 60_000 });
-    assert.equal(await page.getByRole('button', { name: 'Undo' }).count(), 0);
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Undo', exact: true }).waitFor({ state: 'detached' });
     const { records } = await demo.api(`/v1/audit?rollout=${name}&kind=rollout.undo&limit=5`);
     assert.equal(records.at(-1).reason, 'a drill');
     assert.deepEqual(faults, []);

@@ -109,7 +109,7 @@ func (l *leading) routes() {
 		Clients: l.foreignClients,
 	})
 	mux.Handle("/", l.api.Snapshots(webui.Handler()))
-	l.handler = l.whileLeading(httpapi.Authenticate(l.tokens, a.foreign(), l.denied, mux))
+	l.handler = l.whileLeading(httpapi.Authenticate(l.tokens, a.foreign(), httpapi.Sparing(l.denied), mux))
 }
 
 // whileLeading answers only under the leader's lease: a server that was frozen may have been followed by another one, and

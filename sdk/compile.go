@@ -33,7 +33,7 @@ func (c *Client) compileWhole(wire *slp.Snapshot) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{wire: wire, bound: make(map[string]*boundFlag, len(compiled.Handles()))}
+	s := &snapshot{wire: wire, timed: compiled.Timed(), bound: make(map[string]*boundFlag, len(compiled.Handles()))}
 	c.bind(s, compiled.Handles(), cfg)
 	s.sum()
 	return s, nil
@@ -89,7 +89,7 @@ func (c *Client) compilePart(old *snapshot, wire *slp.Snapshot) *snapshot {
 			return nil // it may measure a rollout that lies elsewhere
 		}
 	}
-	s := &snapshot{wire: wire, bound: make(map[string]*boundFlag, len(old.bound)+len(compiled.Handles()))}
+	s := &snapshot{wire: wire, timed: old.timed || compiled.Timed(), bound: make(map[string]*boundFlag, len(old.bound)+len(compiled.Handles()))}
 	for key, b := range old.bound {
 		if !changed[b.handle.Scope] {
 			s.bound[key] = b

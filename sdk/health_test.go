@@ -210,3 +210,27 @@ func TestProcessesThatShareACacheNeverTakeFloorsBack(t *testing.T) {
 		t.Errorf("read %+v, want floors %v and head 9", got, want)
 	}
 }
+
+// TestTargetingKnowsTheTime: flags whose targeting asks for the time see it in a request.
+func TestTargetingKnowsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.join(nil)
+		defer w.leave(c)
+		base := baseObjects()
+		base["flag/late"] = obj(map[string]any{
+			"key": "late", "type": "string", "variants": map[string]string{"no": "no", "yes": "yes"}, "default": "no",
+			"targeting": map[string]any{"if": []any{map[string]any{">": []any{map[string]any{"var": "$flagd.timestamp"}, time.Now().Add(time.Hour).Unix()}}, "yes", "no"}},
+		})
+		w.put("base", base)
+		soon()
+		for _, want := range []string{"no", "yes"} {
+			ctx, req := c.Begin(t.Context(), "u")
+			if got := c.Flag("late").String(ctx, "?"); got != want {
+				t.Errorf("at %s: got %q, want %q", time.Now(), got, want)
+			}
+			req.End(nil)
+			time.Sleep(2 * time.Hour)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 
 	"sluice.dev/sdk/evidence"
 	"sluice.dev/sdk/flag"
@@ -91,6 +92,9 @@ func (c *Client) begin(ctx context.Context, unit string, attrs []flag.Attr, in i
 		q.decisions = make([]decision, 0, min(n, 4))
 	}
 	q.unit.Reset(unit, attrs...)
+	if q.snap.timed {
+		q.unit.At(time.Now().Unix())
+	}
 	return rc, q
 }
 

@@ -18,6 +18,7 @@ type snapshot struct {
 	wire   *slp.Snapshot
 	bound  map[string]*boundFlag
 	open   int       // flags with an open rollout
+	timed  bool      // some targeting asks for the time
 	leased bool      // some scope is leased: a rollout is under way, evidence is due
 	quiet  []slp.Pin // pins of the leased scopes in which nothing is decided: not begun yet, or taken back
 }

@@ -130,6 +130,50 @@ func TestExceptionsMoveWithTheFlag(t *testing.T) {
 	}
 }
 
+// TestExceptionsEnd: an exception is taken out when its time is over, as a recorded edit; one that a rollout holds waits for the
+// rollout's scope to be merged back, so that what a rollback restores stays what it was.
+func TestExceptionsEnd(t *testing.T) {
+	r := newRig(t)
+	ends := r.now.Add(20 * time.Second)
+	put := func(id, key string) {
+		r.must(edit(map[string]any{"exception/" + id: flag.Exception{
+			ID: id, Flag: key, Match: flag.Condition{Always: true}, Serve: "v14", Reason: "contract", ApprovedBy: "user:cy", Expires: ends.Format(time.RFC3339),
+		}}))
+	}
+	put("held", "spend7d")
+	put("free", "other")
+	lies := func(path string) string {
+		scope, _, _ := r.env().Find(path)
+		return scope
+	}
+	r.join("checkout", slp.ClassReader)
+	r.advance(time.Second)
+	r.must(Apply{Plan: shortPlan(t, func(p *plan.Plan) { p.Stages[1].Bake = 40 * time.Second }), Actor: "token:ann"})
+	for r.now.Before(ends) {
+		if got := lies("exception/free"); got != revision.Base {
+			t.Fatalf("at %s the exception is in scope %q, before its end", r.now, got)
+		}
+		r.advance(500 * time.Millisecond)
+	}
+	r.advance(time.Second)
+	if got := lies("exception/free"); got != "" {
+		t.Errorf("the exception is in scope %q after its end", got)
+	}
+	if got := lies("exception/held"); got != name {
+		t.Errorf("the rollout's exception is in scope %q", got)
+	}
+	r.until(rollout.Completed, "", 5*time.Minute)
+	r.advance(2 * time.Second)
+	if got := lies("exception/held"); got != "" {
+		t.Errorf("the exception is in scope %q after the rollout", got)
+	}
+	n := r.env().Number
+	r.advance(10 * time.Second)
+	if r.env().Number != n {
+		t.Error("revisions are published although nothing ends")
+	}
+}
+
 func TestApplyIsRefused(t *testing.T) {
 	r := exposed(t)
 	with := func(f func(*plan.Plan)) *plan.Plan {

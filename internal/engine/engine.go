@@ -41,6 +41,7 @@ type environment struct {
 
 	lost        *Lost               // a member has proven that this server forgot something; nil otherwise
 	quarantined map[string]Unproven // instances that claim so without proof
+	expiry      deadline            // of exceptions
 }
 
 // run is one rollout in the engine.

@@ -51,6 +51,7 @@ func (t Tick) apply(e *Engine, o *Output) error {
 	}
 	if !t.Starved {
 		e.forget(o)
+		e.expire(o)
 	}
 	return errors.Join(errs...)
 }

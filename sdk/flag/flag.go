@@ -92,7 +92,7 @@ type Exception struct {
 	Serve      string    `json:"serve"`
 	Reason     string    `json:"reason"`
 	ApprovedBy string    `json:"approvedBy"`
-	Expires    string    `json:"expires,omitempty"` // RFC 3339; the server removes it then
+	Expires    string    `json:"expires,omitempty"` // RFC 3339; the server takes it out then, or when an open rollout of the flag has ended
 }
 
 // Kill switches a flag to its Off variant for everybody: object "kill/<flag key>" (overlay scope).
